@@ -1,0 +1,98 @@
+"""One class per outcome that a caller can act on.
+
+`detail` is safe to show and says what to do next. `cause` is for the operator alone: it goes to
+the audit record and the log, never into an answer. Neither ever holds a token, a key or the body
+of an upstream's answer; `str()` of an error is its detail, so a stray traceback leaks nothing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TokenvendError(Exception):
+    """An outcome other than a token. `retry_after`: seconds, where trying again makes sense."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, detail: str, *, cause: str = "", retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.cause = cause
+        self.retry_after = retry_after
+
+
+class InvalidRequest(TokenvendError):
+    """The request cannot be understood, or asks for what no policy could give."""
+
+    code = "invalid_request"
+
+
+class Unauthenticated(TokenvendError):
+    """Nobody proved who is calling."""
+
+    code = "unauthenticated"
+
+
+class Denied(TokenvendError):
+    """The caller is known and may not have this. The detail never tells the policy."""
+
+    code = "denied"
+
+
+class NotFound(TokenvendError):
+    """No such route."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(TokenvendError):
+    """The route exists under another method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, detail: str, *, allowed: str) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+class PayloadTooLarge(TokenvendError):
+    """The body is larger than any request of ours."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(TokenvendError):
+    """The body is not in a format the route reads."""
+
+    code = "unsupported_media_type"
+
+
+class RateLimited(TokenvendError):
+    """A quota is spent, ours or an upstream's."""
+
+    code = "rate_limited"
+
+
+class UpstreamRefused(TokenvendError):
+    """Google (or our own platform) said no to *us*: the operator has to mend something."""
+
+    code = "upstream_refused"
+
+
+class UpstreamUnavailable(TokenvendError):
+    """An upstream did not answer, or not sensibly; the same request may work later."""
+
+    code = "upstream_unavailable"
+
+
+class DeadlineExceeded(TokenvendError):
+    """The request's time ran out before an answer was there."""
+
+    code = "deadline_exceeded"
+
+
+class Misconfigured(TokenvendError):
+    """A setting or the policy is wrong; nothing the caller sends can help."""
+
+    code = "misconfigured"

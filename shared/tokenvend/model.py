@@ -1,0 +1,244 @@
+"""The nouns of the field, immutable: callers, requests, grants and tokens.
+
+Times are integer epoch seconds, lifetimes whole seconds. Nothing here does I/O, reads a clock or
+knows a cloud's wire format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn, Self
+
+
+class Secret:
+    """A value that leaves only through `reveal()`: repr, str, format and pickling do not show it.
+
+    `dataclasses.field(repr=False)` would not do: `asdict` and f-strings leak it all the same.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that sends it."""
+        return self._value
+
+    def fingerprint(self, key: bytes = b"") -> str:
+        """HMAC-SHA-256 of the value under `key` (plain SHA-256 without one), 64 hex digits."""
+        value = self._value.encode()
+        digest = hmac.new(key, value, "sha256") if key else hashlib.sha256(value)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a Secret cannot be pickled"
+        raise TypeError(msg)
+
+
+class TokenKind(StrEnum):
+    """What a vended token is."""
+
+    ACCESS = "access_token"
+    ID = "id_token"
+
+
+# --- callers -------------------------------------------------------------------------------------
+# `id` names the principal that owns a cached token. What a caller may choose freely (a role
+# session's name) is not part of it: varying it would push other callers' tokens out of the cache.
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCaller:
+    """An IAM principal as AWS verified it.
+
+    `arn`: the principal the policy names: `arn:aws:iam::ACCOUNT:role/NAME` for an assumed role
+    (AWS drops the role's path there), the user's own ARN otherwise. `session`: the role session's
+    name, chosen by whoever assumed the role: for the record, never for a decision on its own.
+    `organization`: the `o-…` id where the gateway passes it.
+    """
+
+    arn: str
+    account: str
+    role_name: str = ""
+    session: str = ""
+    organization: str = ""
+
+    @property
+    def id(self) -> str:
+        """The principal's ARN."""
+        return self.arn
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaCaller:
+    """Whoever may `lambda:InvokeFunction` on one alias of the function; the alias is the caller."""
+
+    alias: str
+    account: str
+
+    @property
+    def id(self) -> str:
+        """`lambda:ACCOUNT:ALIAS`."""
+        return f"lambda:{self.account}:{self.alias}"
+
+
+@dataclass(frozen=True, slots=True)
+class EntraCaller:
+    """A Microsoft Entra workload identity. `object_id`: the service principal's `oid`.
+
+    `app_id` is its client id (`appid` or `azp`), `roles` the app roles in the token.
+    """
+
+    tenant: str
+    object_id: str
+    app_id: str
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def id(self) -> str:
+        """`entra:TENANT:OBJECT`."""
+        return f"entra:{self.tenant}:{self.object_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class OidcCaller:
+    """A workload that a configured OpenID Connect issuer vouches for. `claims`: the string, number
+    and boolean claims of its token, as sorted pairs of name and text.
+    """
+
+    issuer: str
+    subject: str
+    claims: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """`oidc:ISSUER:SUBJECT`."""
+        return f"oidc:{self.issuer}:{self.subject}"
+
+
+Caller = AwsCaller | LambdaCaller | EntraCaller | OidcCaller
+
+
+# --- what is asked -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenRequest:
+    """A wish for an access token. Empty `scopes`: all the grant has. `lifetime`: seconds."""
+
+    service_account: str | None = None
+    grant: str | None = None
+    scopes: tuple[str, ...] = ()
+    lifetime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdTokenRequest:
+    """A wish for an ID token that `audience` will accept."""
+
+    audience: str
+    service_account: str | None = None
+    grant: str | None = None
+    include_email: bool = True
+
+
+TokenRequest = AccessTokenRequest | IdTokenRequest
+
+
+# --- what is granted -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenGrant:
+    """A decision: this access token and no wider one.
+
+    `service_account` None means direct: the federated token itself. `lifetime`: seconds, None for
+    a direct token, whose life Google's STS alone decides. `delegates`: service account emails, the
+    first the one the federated identity may impersonate.
+    """
+
+    name: str
+    service_account: str | None
+    scopes: tuple[str, ...]
+    lifetime: int | None
+    delegates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IdTokenGrant:
+    """A decision: an ID token of this service account for this audience. Google gives it 1 h."""
+
+    name: str
+    service_account: str
+    audience: str
+    include_email: bool = True
+    delegates: tuple[str, ...] = ()
+
+
+Grant = AccessTokenGrant | IdTokenGrant
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+class SubjectTokenType(StrEnum):
+    """RFC 8693 section 3 token types, and Google's own for AWS."""
+
+    JWT = "urn:ietf:params:oauth:token-type:jwt"
+    AWS4_REQUEST = "urn:ietf:params:aws:token-type:aws4_request"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectToken:
+    """Our own proof of identity, as Google's STS takes it. `expires_at`: epoch seconds."""
+
+    value: Secret
+    type: SubjectTokenType
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedToken:
+    """What Google's STS gives for a subject token. `issued_at`, `expires_at`: epoch seconds."""
+
+    value: Secret
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class VendedToken:
+    """What a caller gets: an access token or an ID token, with the grant it was minted for."""
+
+    value: Secret
+    grant: Grant
+    issued_at: int
+    expires_at: int
+    # Google's own id of the request that minted it, for finding it in Google's logs.
+    upstream_request_id: str = field(default="", compare=False)
