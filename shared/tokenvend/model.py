@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn, Self
@@ -143,6 +144,69 @@ class OidcCaller:
 
 
 Caller = AwsCaller | LambdaCaller | EntraCaller | OidcCaller
+
+
+# --- a request at the door -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AwsIamIdentity:
+    """What API Gateway or a Function URL verified by SigV4, as its event tells it.
+
+    Whoever may `lambda:Invoke` the function can write such an event, so it counts only when
+    `api_id` and `api_account` are the configured ones. `principal_arn` is the caller's ARN in
+    AWS STS's form, `account` the caller's account.
+    """
+
+    principal_arn: str
+    account: str
+    api_id: str
+    api_account: str
+    organization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsJwtIdentity:
+    """What an API Gateway JWT authorizer verified: the token's claims, values as text."""
+
+    claims: Mapping[str, str]
+    api_id: str
+    api_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaInvocation:
+    """A direct invoke: `function_arn` is the invoked ARN, with the alias as its last part."""
+
+    function_arn: str
+
+
+PlatformIdentity = AwsIamIdentity | AwsJwtIdentity | LambdaInvocation
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request, the same from every door. Header names are lower case; `path` is decoded once.
+
+    `platform`: whom the platform in front authenticated, None where it authenticated nobody.
+    `platform_request_id`: the gateway's or host's own id of this request, for the audit record.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    platform: PlatformIdentity | None = None
+    platform_request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """One answer, the same through every door."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
 
 
 # --- what is asked -------------------------------------------------------------------------------
