@@ -1,0 +1,298 @@
+"""The one door out: every request the core makes to another machine leaves through `Transport`.
+
+It refuses what a confused or hostile upstream could use against us: a host that is not on the
+list, plain http except to the platform's own endpoints, redirects, cookies, compressed or
+oversized answers, and an answer that drips past the deadline. Retries live here and nowhere else,
+for calls that are safe to repeat (RFC 9110 sections 9.2.2 and 10.2.3).
+
+It speaks through requests' `HTTPAdapter` without a `Session`: a session would keep cookies,
+follow redirects, and take proxies, CA bundle and (from a .netrc) an Authorization header of its
+own from the environment, in place of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from tokenvend.errors import DeadlineExceeded, Misconfigured, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+# The platform's identity endpoints: App Service, Functions and IMDS answer on these, in plain http.
+PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "localhost")
+
+BYTE_CAP = 1024 * 1024
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 10.0
+MAX_TRIES = 3
+BACKOFF_BASE = 0.1
+BACKOFF_CAP = 2.0
+MAX_RETRY_AFTER = 3600
+RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+_CHUNK = 64 * 1024
+# One spelling of an authority: whatever urllib3 might read differently from us is refused.
+_AUTHORITY = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+_URL = re.compile(r"[!-\[\]-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One outgoing request. Headers and body may hold tokens, so neither is in the repr."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever its status. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def json(self) -> object:
+        """The body as JSON. Raises UpstreamUnavailable when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            # The decoder's own error quotes the document, which may hold a token.
+            pass
+        msg = "An upstream sent an answer that cannot be read. Try again shortly."
+        raise UpstreamUnavailable(msg, cause=f"status {self.status}, body is not JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock after which nobody waits any longer."""
+
+    at: float
+    monotonic: Callable[[], float] = field(repr=False)
+
+    @classmethod
+    def after(cls, seconds: float, monotonic: Callable[[], float]) -> Deadline:
+        """The moment `seconds` from now."""
+        return cls(monotonic() + seconds, monotonic)
+
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.at - self.monotonic())
+
+
+class Sender(Protocol):
+    """What the rest of the core knows of the transport."""
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """Send one request; see `Transport.send`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How calls leave: allowed hosts, proxy and trust anchors.
+
+    `hosts`: exact lower-case names, `name:port`, or `*.suffix`, reached over https.
+    `plain_hosts`: names and IP networks that may be reached over http, never through the proxy.
+    `proxy`: URL of an http proxy for https, empty for none. `no_proxy`: hosts reached without it.
+    `ca_bundle`: path of a PEM file, empty for certifi's.
+    """
+
+    hosts: tuple[str, ...]
+    plain_hosts: tuple[str, ...] = ()
+    proxy: str = field(default="", repr=False)
+    no_proxy: tuple[str, ...] = ()
+    ca_bundle: str = ""
+
+
+class Transport:
+    """A thread-safe `Sender` over pooled connections.
+
+    `now`: epoch seconds, for a Retry-After that is a date; `sleep` (seconds) and `random` (0 to 1)
+    set the pace of retries. Nothing is opened before the first call.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+        random: Callable[[], float],
+        byte_cap: int = BYTE_CAP,
+    ) -> None:
+        self._route = route
+        self._now = now
+        self._sleep = sleep
+        self._random = random
+        self._byte_cap = byte_cap
+        self._lock = threading.Lock()
+        self._adapter: HTTPAdapter | None = None
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """The upstream's answer, whatever its status, once retries are spent.
+
+        `repeatable`: whether sending the same call twice does no harm; only such calls are
+        retried, on a failed connection, a timeout and the statuses 429, 500, 502, 503 and 504.
+        Raises Misconfigured (host not allowed), UpstreamUnavailable, DeadlineExceeded.
+        """
+        host = self._allowed_host(call.url)
+        tries = MAX_TRIES if repeatable else 1
+        for tried in range(1, tries + 1):
+            if deadline.remaining() <= 0:
+                raise _too_late(host)
+            wait = self._random() * min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (tried - 1))
+            try:
+                answer = self._once(call, host, deadline)
+            except UpstreamUnavailable:
+                if tried == tries or wait >= deadline.remaining():
+                    raise
+            else:
+                if tried == tries or answer.status not in RETRY_STATUSES:
+                    return answer
+                # Jitter on top: all instances were told the same moment.
+                wait += retry_after(answer.headers, self._now()) or 0
+                if wait >= deadline.remaining():
+                    return answer
+            self._sleep(wait)
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    def close(self) -> None:
+        """Drop every pooled connection; the next call opens new ones (before a snapshot)."""
+        with self._lock:
+            adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.close()
+
+    def _allowed_host(self, url: str) -> str:
+        parts = urlsplit(url) if _URL.fullmatch(url) else None
+        if parts is None or not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
+            msg = "This endpoint is set up with an upstream address that is not usable."
+            raise Misconfigured(msg, cause="an outgoing URL is malformed")
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            allowed = matches_host(parts.netloc.removesuffix(":443"), self._route.hosts)
+        else:
+            allowed = parts.scheme == "http" and _is_platform(host, self._route.plain_hosts)
+        if not allowed:
+            msg = "This endpoint is set up with an upstream address that it may not call."
+            cause = f"{parts.scheme}://{parts.netloc} is not on the list of allowed hosts"
+            raise Misconfigured(msg, cause=cause)
+        return host
+
+    def _once(self, call: Call, host: str, deadline: Deadline) -> Answer:
+        import requests  # noqa: PLC0415 - 130 ms of import that a cache hit never needs
+        import urllib3.exceptions  # noqa: PLC0415
+
+        left = deadline.remaining()
+        failure = ""
+        try:
+            response = self._pool().send(
+                _prepared(call),
+                stream=True,
+                timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
+                verify=self._route.ca_bundle or True,
+                proxies=self._proxies(call.url, host),
+            )
+            return self._read(response, host, deadline)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            # The library's text quotes URL and headers: only the kind of failure leaves.
+            failure = type(error).__name__
+        if deadline.remaining() <= 0:
+            raise _too_late(host)
+        msg = f"{host} did not answer. Try again shortly."
+        raise UpstreamUnavailable(msg, cause=f"{host}: {failure}")
+
+    def _read(self, response: requests.Response, host: str, deadline: Deadline) -> Answer:
+        whole = False
+        try:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            if headers.get("content-encoding", "identity").lower() != "identity":
+                # We asked for none; unpacking it would let 1 MB grow to 1 GB.
+                raise _unusable(host, "the answer is compressed")
+            body = bytearray()
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                body += chunk
+                if len(body) > self._byte_cap:
+                    raise _unusable(host, f"the answer is larger than {self._byte_cap} bytes")
+                if deadline.remaining() <= 0:
+                    raise _too_late(host)
+            whole = True
+            return Answer(response.status_code, headers, bytes(body))
+        finally:
+            if not whole:
+                # A half-read connection must not go back to the pool.
+                response.raw.close()
+            response.close()
+
+    def _pool(self) -> HTTPAdapter:
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        with self._lock:
+            if self._adapter is None:
+                self._adapter = HTTPAdapter(pool_maxsize=32, max_retries=0)
+            return self._adapter
+
+    def _proxies(self, url: str, host: str) -> dict[str, str]:
+        if not url.startswith("https:") or not self._route.proxy:
+            return {}
+        return {} if matches_host(host, self._route.no_proxy) else {"https": self._route.proxy}
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> int | None:
+    """Seconds that an answer asks us to wait (RFC 9110 section 10.2.3), 0-3600, None if unsaid."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,10}", value):
+        return min(int(value), MAX_RETRY_AFTER)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return max(0, min(round(seconds + 0.5), MAX_RETRY_AFTER))
+
+
+def matches_host(host: str, patterns: Iterable[str]) -> bool:
+    """Whether `host` is one of the names, or lies below the suffix of a `*.suffix` pattern."""
+    return any(
+        host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+        for pattern in patterns
+    )
+
+
+def _is_platform(host: str, plain_hosts: Iterable[str]) -> bool:
+    names = [entry for entry in plain_hosts if "/" not in entry]
+    if host in names:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(entry) for entry in plain_hosts if "/" in entry)
+
+
+def _prepared(call: Call) -> requests.PreparedRequest:
+    import requests  # noqa: PLC0415
+
+    headers = {"User-Agent": "tokenvend", "Accept-Encoding": "identity", **call.headers}
+    return requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()
+
+
+def _too_late(host: str) -> DeadlineExceeded:
+    msg = "The request took too long. Try again."
+    return DeadlineExceeded(msg, cause=f"{host} had not answered when the time was up")
+
+
+def _unusable(host: str, cause: str) -> UpstreamUnavailable:
+    msg = f"{host} sent an answer that cannot be used. Try again shortly."
+    return UpstreamUnavailable(msg, cause=f"{host}: {cause}")
