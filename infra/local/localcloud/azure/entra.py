@@ -1,0 +1,241 @@
+"""Microsoft Entra ID for one tenant: discovery, key sets and access tokens for managed identities.
+
+The tenant publishes two issuers: v1 `https://sts.windows.net/TENANT/` (note the slash) and v2
+`https://login.microsoftonline.com/TENANT/v2.0`. Which one a token names is decided by the
+*resource application's* `requestedAccessTokenVersion`, never by the caller. Claims follow
+Microsoft's access token claims reference. Another tenant gets Entra's own error, AADSTS90002.
+Tokens are not handed out over HTTP here: a managed identity has no door to Entra, the platform's
+identity endpoint asks on its behalf.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from localcloud.azure.directory import Application, Directory, Identity
+from localcloud.azure.keys import SigningKey, new_key
+from localcloud.web import Request, Response
+
+LOGIN = "login.microsoftonline.com"
+STS = "sts.windows.net"
+# Any tenant's keys verify any tenant's tokens; these names publish the same set.
+MULTI_TENANT = ("common", "organizations")
+# Entra backdates a token by five minutes, so that a verifier whose clock is behind accepts it.
+BACKDATED = 300
+DEFAULT_LIFETIME = 24 * 3600
+
+
+class UnknownResourceError(Exception):
+    """The tenant has no such application; the text is Entra's, safe to show."""
+
+
+class Entra:
+    """The tenant's issuer. `clock` gives epoch seconds; `azure` is the world's azure part."""
+
+    def __init__(self, azure: Mapping[str, Any], clock: Callable[[], float]) -> None:
+        self.directory = Directory(azure)
+        self.clock = clock
+        self._keys = [new_key(clock())]
+        self._lock = threading.Lock()
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The key that signs now."""
+        return self._keys[-1]
+
+    def rotate(self, *, retire: bool = False) -> None:
+        """Sign with a new key; the old ones stay published unless they are retired."""
+        fresh = new_key(self.clock())
+        with self._lock:
+            self._keys = [fresh] if retire else [*self._keys, fresh]
+
+    def key_set(self, issuer: str | None = None) -> dict[str, Any]:
+        """The published keys; v2 entries name their issuer, v1 entries do not."""
+        extra = {"issuer": issuer} if issuer else {}
+        return {"keys": [{**key.published(), **extra} for key in self._keys]}
+
+    def mint(
+        self,
+        identity: Identity,
+        resource: str,
+        *,
+        lifetime: int = DEFAULT_LIFETIME,
+        header: Mapping[str, Any] | None = None,
+        **claims: Any,
+    ) -> str:
+        """Sign an access token for an identity and a resource (identifier URI or appId).
+
+        Args:
+            identity: who the token speaks for.
+            resource: what it is for, as the caller spelled it.
+            lifetime: seconds until it expires, counted from now.
+            header: header fields to add or replace, to make a wrong token.
+            claims: claims to add or replace, None to leave one out, to make a wrong token.
+
+        Raises:
+            UnknownResourceError: the tenant has no such application.
+        """
+        application = self.directory.application(resource)
+        if application is None:
+            raise UnknownResourceError(_unknown_resource(resource, self.directory.tenant))
+        key = self.signing_key
+        now = int(self.clock())
+        body = {
+            **self._common(identity, application, now, lifetime),
+            **self._versioned(identity, application, resource),
+            **claims,
+        }
+        head = {"x5t": key.kid} if application.token_version == 1 else {}
+        present = {name: value for name, value in body.items() if value is not None}
+        return key.sign(present, {**head, **(header or {})})
+
+    def site(self, request: Request) -> Response:
+        """`login.microsoftonline.com` and `sts.windows.net`."""
+        named, _, rest = request.path.strip("/").partition("/")
+        tenant = named.lower()
+        if tenant not in (self.directory.tenant, *MULTI_TENANT):
+            return self._error(90002, "invalid_tenant", _unknown_tenant(named))
+        at_home = request.host == LOGIN
+        match request.method, rest:
+            case "GET", ".well-known/openid-configuration":
+                return Response.json(200, self._discovery_v1(tenant))
+            case "GET", "v2.0/.well-known/openid-configuration" if at_home:
+                return Response.json(200, self._discovery_v2(tenant))
+            case "GET", "discovery/keys" if at_home:
+                return Response.json(200, self.key_set())
+            case "GET", "discovery/v2.0/keys" if at_home:
+                return Response.json(200, self.key_set(_issuer_v2(_tenant_in_text(tenant))))
+        return Response.json(501, {"error": f"no stand-in for {request.method} {request.path}"})
+
+    def _common(
+        self, identity: Identity, application: Application, now: int, lifetime: int
+    ) -> dict[str, Any]:
+        issued = now - BACKDATED
+        return {
+            "iat": issued,
+            "nbf": issued,
+            "exp": now + lifetime,
+            "aio": _opaque(36),
+            "oid": identity.principal_id,
+            "rh": f"0.{_opaque(30)}.",
+            "roles": self.directory.roles(identity, application) or None,
+            "sub": identity.principal_id,
+            "tid": self.directory.tenant,
+            "uti": _opaque(16),
+        }
+
+    def _versioned(
+        self, identity: Identity, application: Application, resource: str
+    ) -> dict[str, Any]:
+        tenant = self.directory.tenant
+        # appidacr/azpacr "2": the client proved itself with a certificate, as the platform does.
+        if application.token_version == 1:
+            return {
+                "aud": resource,
+                "iss": _issuer_v1(tenant),
+                "appid": identity.client_id,
+                "appidacr": "2",
+                "idp": _issuer_v1(tenant),
+                "ver": "1.0",
+            }
+        return {
+            "aud": application.app_id,
+            "iss": _issuer_v2(tenant),
+            "azp": identity.client_id,
+            "azpacr": "2",
+            "ver": "2.0",
+        }
+
+    def _discovery_v1(self, tenant: str) -> dict[str, Any]:
+        base = f"https://{LOGIN}/{tenant}"
+        return {
+            **_discovery_common(),
+            "issuer": _issuer_v1(_tenant_in_text(tenant)),
+            "authorization_endpoint": f"{base}/oauth2/authorize",
+            "token_endpoint": f"{base}/oauth2/token",
+            "jwks_uri": f"https://{LOGIN}/common/discovery/keys",
+        }
+
+    def _discovery_v2(self, tenant: str) -> dict[str, Any]:
+        base = f"https://{LOGIN}/{tenant}"
+        return {
+            **_discovery_common(),
+            "issuer": _issuer_v2(_tenant_in_text(tenant)),
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "jwks_uri": f"{base}/discovery/v2.0/keys",
+        }
+
+    def _error(self, code: int, error: str, text: str) -> Response:
+        moment = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
+        ids = f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {moment}"
+        return Response.json(
+            400,
+            {
+                "error": error,
+                "error_description": f"AADSTS{code}: {text} {ids}",
+                "error_codes": [code],
+                "timestamp": moment,
+                "trace_id": trace,
+                "correlation_id": correlation,
+                "error_uri": f"https://{LOGIN}/error?code={code}",
+            },
+        )
+
+
+def _discovery_common() -> dict[str, Any]:
+    return {
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_post",
+            "private_key_jwt",
+            "client_secret_basic",
+        ],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nonce", "tid", "ver"],
+        "cloud_instance_name": "microsoftonline.com",
+    }
+
+
+def _issuer_v1(tenant: str) -> str:
+    return f"https://{STS}/{tenant}/"
+
+
+def _issuer_v2(tenant: str) -> str:
+    return f"https://{LOGIN}/{tenant}/v2.0"
+
+
+def _tenant_in_text(tenant: str) -> str:
+    # The multi-tenant documents hold this placeholder literally; the verifier fills it in.
+    return "{tenantid}" if tenant in MULTI_TENANT else tenant
+
+
+def _unknown_tenant(tenant: str) -> str:
+    return (
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are "
+        "signing into the correct cloud. Check with your subscription administrator, this may "
+        "happen if there are no active subscriptions for the tenant."
+    )
+
+
+def _unknown_resource(resource: str, tenant: str) -> str:
+    return (
+        f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
+        f"{tenant}. This can happen if the application has not been installed by the administrator "
+        "of the tenant or consented to by any user in the tenant. You might have sent your "
+        "authentication request to the wrong tenant."
+    )
+
+
+def _opaque(size: int) -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
