@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -60,6 +61,19 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         msg = "a Secret cannot be pickled"
         raise TypeError(msg)
+
+
+# https://cloud.google.com/iam/docs/service-account-types: user-managed, default and agent accounts
+# all end in gserviceaccount.com. Strict, because the name enters a URL's path.
+_SERVICE_ACCOUNT_EMAIL = re.compile(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,8}"
+    r"gserviceaccount\.com"
+)
+
+
+def is_service_account_email(text: str) -> bool:
+    """Whether `text` is a service account's email and nothing more."""
+    return len(text) <= 254 and _SERVICE_ACCOUNT_EMAIL.fullmatch(text) is not None  # noqa: PLR2004
 
 
 class TokenKind(StrEnum):

@@ -1,0 +1,61 @@
+# The commands of the repository. Every target sets up what it needs.
+
+UV_VERSION := 0.13.9
+SAM_CLI_VERSION := 1.170.0
+UV := .tools/uv/bin/uv
+RUN := .venv/bin/
+RIE := .tools/rie/samcli/local/rapid/aws-lambda-rie-x86_64
+
+export UV_PROJECT_ENVIRONMENT := .venv
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup demo up test test-long check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: .venv/.ready $(RIE) ## install everything into .venv/ and .tools/
+
+demo: setup ## vend real tokens through both functions on the embedded cloud and use them
+	@$(RUN)tokenvend local demo
+
+up: setup ## the embedded cloud and both functions, until Ctrl-C
+	@$(RUN)tokenvend local up
+
+test: setup ## the whole suite
+	@$(RUN)pytest
+
+test-long: setup ## the properties with 100,000 examples each
+	@HYPOTHESIS_PROFILE=long $(RUN)pytest tests/unit -k properties
+
+check: setup ## format, lint, types, import rules, template
+	@infra/check $(RUN)
+
+format: setup ## rewrite the sources in the house format
+	@$(RUN)ruff format . && $(RUN)ruff check --fix .
+
+bench: setup ## the benchmark tables
+	@for table in tests/bench/bench_*.py; do $(RUN)python $$table; done
+
+clean: ## remove what the targets made
+	rm -rf .venv .tools .local dist
+
+$(UV):
+	@echo "Setting up: uv $(UV_VERSION)"
+	@python3 -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.ready: $(UV) pyproject.toml uv.lock .python-version
+	@echo "Setting up: the project's environment (once; about a minute on a cold cache)"
+	@$(UV) python find --quiet >/dev/null 2>&1 || $(UV) python install || \
+		{ echo "tokenvend needs Python 3.13: install it (python.org, pyenv, your distribution) and run make again."; exit 1; }
+	@$(UV) sync --quiet --frozen --all-extras
+	@touch $@
+
+# The Lambda Runtime Interface Emulator travels inside the SAM CLI's wheel; only that file is wanted.
+$(RIE): $(UV) Makefile
+	@echo "Setting up: the Lambda Runtime Interface Emulator"
+	@$(UV) pip install --quiet --no-deps --target .tools/rie --python .tools/uv/bin/python aws-sam-cli==$(SAM_CLI_VERSION)
+	@chmod 755 .tools/rie/samcli/local/rapid/aws-lambda-rie-*
+	@touch $@

@@ -1,0 +1,70 @@
+"""The HTTP trigger: an Azure Functions request -> the core -> an Azure Functions response.
+
+The handler is a sync function on purpose: the core blocks on the network, and a sync handler runs
+on the worker's thread pool, where an async one would hold up the whole worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import azure.functions as func
+
+from tokenvend import app
+from tokenvend.model import HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("tokenvend")
+
+
+class LogSink:
+    """Audit records as one JSON line each, which Application Insights indexes."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """One line for each record."""
+        log.info(json.dumps({"message": "audit", "audit": record}))
+
+
+api = app.build_azure(os.environ, sink=LogSink(), report=log.error)
+
+routes = func.Blueprint()
+
+
+# Authentication is the core's: function keys are no identity. host.json sets no route prefix.
+@routes.function_name("api")
+@routes.route(
+    route="{*path}",
+    methods=[
+        func.HttpMethod.GET,
+        func.HttpMethod.POST,
+        func.HttpMethod.PUT,
+        func.HttpMethod.PATCH,
+        func.HttpMethod.DELETE,
+        func.HttpMethod.HEAD,
+        func.HttpMethod.OPTIONS,
+    ],
+    auth_level=func.AuthLevel.ANONYMOUS,
+)
+def api_door(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Every route of the contract."""
+    response = api.handle(
+        HttpRequest(
+            method=req.method,
+            path=urlsplit(req.url).path,
+            headers={name.lower(): value for name, value in req.headers.items()},
+            body=req.get_body(),
+            platform_request_id=context.invocation_id,
+        )
+    )
+    return func.HttpResponse(
+        body=response.body,
+        status_code=response.status,
+        headers=dict(response.headers),
+        mimetype=response.headers["Content-Type"],
+    )

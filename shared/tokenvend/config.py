@@ -1,0 +1,241 @@
+"""Settings from the environment: every one documented, all problems reported at once.
+
+This is the only module that reads the environment. Managed identity and AWS credentials rotate
+their variables while the process lives, so `Settings.environ` is handed on live to what reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenvend.errors import Misconfigured
+
+_PROVIDER = re.compile(
+    r"//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
+    r"/providers/[a-z0-9-]{4,32}"
+)
+_DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-?[0-9]+")
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+class SettingsError(Misconfigured):
+    """One or more settings are wrong; `problems` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(
+            "The endpoint's settings are wrong; the operator finds each one in its log.",
+            cause="; ".join(problems),
+        )
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable. `parse` raises ValueError with what the value must be."""
+
+    name: str
+    meaning: str
+    parse: Callable[[str], Any]
+    default: str | None = None
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.upper() not in values:
+            msg = "must be one of " + ", ".join(values)
+            raise ValueError(msg)
+        return text.upper()
+
+    return parse
+
+
+def _matching(pattern: re.Pattern[str], must: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(must)
+        return text
+
+    return parse
+
+
+def _list_of(item: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(item(part.strip()) for part in text.split(",") if part.strip())
+
+    return parse
+
+
+def _optional(item: Callable[[str], str]) -> Callable[[str], str | None]:
+    return lambda text: item(text) if text else None
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        must = f"must be a number of seconds from {low:g} to {high:g}"
+        if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
+            raise ValueError(must)
+        return float(text)
+
+    return parse
+
+
+def _count(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        must = f"must be a whole number from {low} to {high}"
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(must)
+        return int(text)
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text not in {"true", "false"}:
+        msg = "must be true or false"
+        raise ValueError(msg)
+    return text == "true"
+
+
+_guid = _matching(_GUID, "must be a GUID")
+_account = _matching(_ACCOUNT, "must be an AWS account number of 12 digits")
+_region = _matching(_REGION, "must be a region such as us-central1 or eu-west-1")
+
+# The one table of settings; docs/operations.md shows the same, and a test compares them.
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "TOKENVEND_GOOGLE_PROVIDER",
+        "full name of the workload identity pool provider: "
+        "//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/ID",
+        _matching(
+            _PROVIDER,
+            "must be //iam.googleapis.com/projects/NUMBER/locations/global/"
+            "workloadIdentityPools/POOL/providers/ID, without https: and with the project's number",
+        ),
+    ),
+    Setting("TOKENVEND_POLICY_FILE", "the policy, relative to the function's root", Path),
+    Setting(
+        "TOKENVEND_GOOGLE_STS_REGION",
+        "region of Google's STS; empty for the global endpoint",
+        _optional(_region),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_UNIVERSE_DOMAIN",
+        "the Google Cloud universe",
+        _matching(_DOMAIN, "must be a domain such as googleapis.com"),
+        "googleapis.com",
+    ),
+    Setting(
+        "TOKENVEND_AWS_ACCOUNT",
+        "AWS only: the account of the function and its gateway",
+        _optional(_account),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AWS_API_IDS",
+        "AWS only: ids of the APIs and Function URLs whose events are believed, comma-separated",
+        _list_of(_matching(re.compile(r"[a-z0-9]{1,40}"), "must be API ids, comma-separated")),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AZURE_FEDERATION_AUDIENCE",
+        "Azure only: Application ID URI that the managed identity's token is for; the audience of "
+        "Google's provider, never the audience callers use",
+        str,
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AZURE_CLIENT_ID",
+        "Azure only: client id of the user-assigned identity; empty for the system-assigned one",
+        _optional(_guid),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_ENTRA_TENANTS",
+        "tenants whose tokens authenticate callers, comma-separated",
+        _list_of(_guid),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_ENTRA_AUDIENCES",
+        "audiences of callers' Entra tokens: the API's client id (v2 tokens), its Application ID "
+        "URI (v1 tokens), comma-separated",
+        _list_of(str),
+        "",
+    ),
+    Setting("TOKENVEND_BUDGET", "seconds one request may take", _seconds(0.5, 25), "10"),
+    Setting("TOKENVEND_CACHE_ENTRIES", "vended tokens kept at once", _count(1, 100_000), "1024"),
+    Setting(
+        "TOKENVEND_AUDIT_REQUIRED",
+        "true: no token leaves unless its audit record was written",
+        _flag,
+        "false",
+    ),
+    Setting(
+        "TOKENVEND_LOG_LEVEL",
+        "least severe level that is logged",
+        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "INFO",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, parsed. Times in seconds; what the table calls empty is None or ()."""
+
+    google_provider: str
+    policy_file: Path
+    google_sts_region: str | None
+    universe_domain: str
+    aws_account: str | None
+    aws_api_ids: tuple[str, ...]
+    azure_federation_audience: str
+    azure_client_id: str | None
+    entra_tenants: tuple[str, ...]
+    entra_audiences: tuple[str, ...]
+    budget: float
+    cache_entries: int
+    audit_required: bool
+    log_level: str
+    proxy: str | None
+    ca_bundle: str | None
+    environ: Mapping[str, str]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from environment variables; raises SettingsError with every problem at once."""
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for setting in SETTINGS:
+            text = environ.get(setting.name, setting.default)
+            if text is None or (not text and setting.default is None):
+                problems.append(f"{setting.name} is missing: set it to {setting.meaning}")
+                continue
+            try:
+                values[setting.name.removeprefix("TOKENVEND_").lower()] = setting.parse(text)
+            except ValueError as wrong:
+                problems.append(f"{setting.name} {wrong}")
+        known = {setting.name for setting in SETTINGS}
+        problems += [
+            f"{name} is not a setting of tokenvend: is it misspelt?"
+            for name in sorted(environ)
+            if name.startswith("TOKENVEND_") and name not in known
+        ]
+        if problems:
+            raise SettingsError(problems)
+        root = environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""
+        values["policy_file"] = Path(root) / values["policy_file"]
+        return cls(
+            **values,
+            proxy=environ.get("HTTPS_PROXY") or environ.get("https_proxy") or None,
+            ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
+            environ=environ,
+        )

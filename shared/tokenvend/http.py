@@ -1,0 +1,306 @@
+"""Routes, and the only table from outcomes to statuses.
+
+Both functions hand their requests to `Api.handle` and send back what it answers, byte for byte
+the same on both clouds. Errors are RFC 9457 problems. The audit record is opened here before
+anybody is authenticated and closed here on every path.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tokenvend import __version__, errors, wire
+from tokenvend.audit import AuditRecord
+from tokenvend.errors import TokenvendError
+from tokenvend.model import HttpResponse
+from tokenvend.policy import grants_of
+from tokenvend.transport import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenvend.audit import AuditLog
+    from tokenvend.model import Caller, HttpRequest, TokenRequest
+    from tokenvend.service import Vending
+
+STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
+    errors.InvalidRequest: (400, "The request cannot be understood"),
+    errors.Unauthenticated: (401, "The caller is not authenticated"),
+    errors.Denied: (403, "The caller may not have this"),
+    errors.NotFound: (404, "There is no such route"),
+    errors.MethodNotAllowed: (405, "The route takes another method"),
+    errors.PayloadTooLarge: (413, "The body is too large"),
+    errors.UnsupportedMediaType: (415, "The body's format is not supported"),
+    errors.RateLimited: (429, "A quota is spent"),
+    errors.Misconfigured: (500, "The endpoint is misconfigured"),
+    errors.TokenvendError: (500, "The endpoint failed"),
+    errors.UpstreamRefused: (502, "An upstream refused the endpoint"),
+    errors.UpstreamUnavailable: (503, "An upstream is unavailable"),
+    errors.DeadlineExceeded: (504, "The time ran out"),
+}
+# Seconds to wait where neither we nor an upstream know better; RFC 9110 section 10.2.3.
+DEFAULT_RETRY_AFTER = 2
+
+_COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Authenticator(Protocol):
+    """Who is calling."""
+
+    def authenticate(self, request: HttpRequest, deadline: Deadline) -> Caller:
+        """The caller; raises Unauthenticated."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a well-configured endpoint works with."""
+
+    authenticator: Authenticator
+    vending: Vending
+
+
+@dataclass(frozen=True)
+class Api:
+    """The HTTP API of the contract. `budget`: seconds one request may take, upstreams included.
+
+    `state`: what answers, or the misconfiguration that every route then answers with: a function
+    that failed to load would show its callers nothing but a platform's 500 or 404.
+    `fail_closed`: no token leaves unless its audit record was taken.
+    """
+
+    state: Ready | errors.Misconfigured
+    audit: AuditLog
+    budget: float
+    fail_closed: bool
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    report: Callable[[str], None]
+
+    def handle(self, request: HttpRequest) -> HttpResponse:
+        """One answer to one request; never raises."""
+        exchange = _Exchange(self, request)
+        try:
+            response = exchange.answer()
+        except TokenvendError as error:
+            response = exchange.problem(error)
+        except Exception as crash:  # noqa: BLE001 -- a crash must be answered and recorded too
+            # The crash's own text may quote a request or an upstream: only its type is kept.
+            cause = f"crashed with {type(crash).__name__} at {_origin(crash)}"
+            response = exchange.problem(TokenvendError(_CRASHED, cause=cause))
+        return self._close(exchange, response)
+
+    def _close(self, exchange: _Exchange, response: HttpResponse) -> HttpResponse:
+        record = exchange.record
+        record.status = response.status
+        record.durations["total"] = exchange.elapsed()
+        try:
+            self.audit.close(record)
+        except Exception as failure:  # noqa: BLE001 -- whatever the sink raises, the rule holds
+            self.report(
+                f"audit record of request {record.request_id} was not taken: "
+                f"{type(failure).__name__}"
+            )
+            if self.fail_closed and record.outcome == "vended":
+                unrecorded = TokenvendError(
+                    "The audit record could not be written, so no token is given. Try again later.",
+                    retry_after=DEFAULT_RETRY_AFTER,
+                )
+                return exchange.problem(unrecorded)
+        return response
+
+
+_CRASHED = "The endpoint failed. Quote the request id to the operator."
+
+
+class _Exchange:
+    """One request on its way to its answer."""
+
+    def __init__(self, api: Api, request: HttpRequest) -> None:
+        self._api = api
+        self._request = request
+        self._started = api.monotonic()
+        self._deadline = Deadline(self._started + api.budget, api.monotonic)
+        self.record = AuditRecord(
+            request_id=str(uuid.uuid4()),
+            time=wire.rfc3339(int(api.now())),
+            platform_request_id=request.platform_request_id,
+        )
+
+    @property
+    def _ready(self) -> Ready:
+        if isinstance(self._api.state, errors.Misconfigured):
+            raise self._api.state
+        return self._api.state
+
+    def elapsed(self) -> int:
+        """Microseconds since the request came in."""
+        return int((self._api.monotonic() - self._started) * 1_000_000)
+
+    def answer(self) -> HttpResponse:
+        """The routed answer; raises TokenvendError."""
+        request = self._request
+        methods = ROUTES.get(request.path)
+        if methods is None:
+            msg = "There is no such route; GET /openapi.json lists them."
+            raise errors.NotFound(msg)
+        self.record.route = request.path
+        route = methods.get(request.method)
+        if route is None:
+            allowed = ", ".join(methods)
+            msg = f"This route takes {allowed}."
+            raise errors.MethodNotAllowed(msg, allowed=allowed)
+        return route(self)
+
+    def access_token(self) -> HttpResponse:
+        """POST /v1/access-token."""
+        return self._vend(wire.parse_access_token_request)
+
+    def id_token(self) -> HttpResponse:
+        """POST /v1/id-token."""
+        return self._vend(wire.parse_id_token_request)
+
+    def grants(self) -> HttpResponse:
+        """GET /v1/grants: the caller as we see it, and what it may have."""
+        caller = self._authenticate()
+        policy = self._ready.vending.policy()
+        self.record.policy = policy.digest
+        self.record.outcome = "answered"
+        views = grants_of(policy, caller, int(self._api.now()))
+        answer = {
+            "caller": wire.render_caller(caller),
+            "grants": [wire.render_grant(view) for view in views],
+            "policy": {"digest": policy.digest, "mode": str(policy.mode)},
+        }
+        return self._ok(wire.render(answer))
+
+    def healthz(self) -> HttpResponse:
+        """GET /healthz: alive and configured; asks nobody."""
+        _ = self._ready
+        self.record.outcome = "answered"
+        return self._ok(wire.render({"status": "ok", "version": __version__}))
+
+    def openapi(self) -> HttpResponse:
+        """GET /openapi.json."""
+        self.record.outcome = "answered"
+        return self._ok(resources.files("tokenvend").joinpath("openapi.json").read_bytes())
+
+    def problem(self, error: TokenvendError) -> HttpResponse:
+        """An RFC 9457 problem for an outcome other than an answer."""
+        record = self.record
+        record.outcome, record.reason = error.code, error.cause or error.detail
+        status, title = STATUSES[type(error)]
+        record.status = status
+        body = {
+            "type": f"urn:tokenvend:problem:{error.code}",
+            "title": title,
+            "status": status,
+            "code": error.code,
+            "detail": error.detail,
+            "request_id": record.request_id,
+        }
+        headers: dict[str, str] = {}
+        retry_after = error.retry_after
+        if retry_after is None and isinstance(
+            error, errors.RateLimited | errors.UpstreamUnavailable
+        ):
+            retry_after = DEFAULT_RETRY_AFTER
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        if isinstance(error, errors.Unauthenticated):
+            headers["WWW-Authenticate"] = 'Bearer realm="tokenvend"'
+        if isinstance(error, errors.MethodNotAllowed):
+            headers["Allow"] = error.allowed
+        return self._response(status, "application/problem+json", wire.render(body), headers)
+
+    def _vend(self, parse: Callable[[bytes], TokenRequest]) -> HttpResponse:
+        caller = self._authenticate()
+        wanted = parse(self._body())
+        self.record.asked = wire.describe(wanted)
+        with self._timed("vend"):
+            token = self._ready.vending.vend(caller, wanted, self._deadline, self.record)
+        self.record.outcome = "vended"
+        self.record.expires_at = wire.rfc3339(token.expires_at)
+        self.record.token_fingerprint = token.value.fingerprint(self._api.audit.fingerprint_key)
+        return self._ok(wire.render_token(token, int(self._api.now())))
+
+    def _authenticate(self) -> Caller:
+        with self._timed("authenticate"):
+            caller = self._ready.authenticator.authenticate(self._request, self._deadline)
+        self.record.caller = caller
+        return caller
+
+    def _body(self) -> bytes:
+        body = self._request.body
+        if len(body) > wire.MAX_BODY:
+            msg = f"The body is larger than {wire.MAX_BODY} bytes."
+            raise errors.PayloadTooLarge(msg)
+        media_type = self._request.headers.get("content-type", "").partition(";")[0].strip()
+        if body and media_type.lower() != "application/json":
+            msg = "Send the body as Content-Type: application/json."
+            raise errors.UnsupportedMediaType(msg)
+        return body
+
+    def _ok(self, body: bytes) -> HttpResponse:
+        return self._response(200, "application/json", body, {})
+
+    def _response(
+        self, status: int, media_type: str, body: bytes, more: Mapping[str, str]
+    ) -> HttpResponse:
+        headers = {
+            "Content-Type": media_type,
+            **_COMMON_HEADERS,
+            "X-Request-Id": self.record.request_id,
+            **more,
+        }
+        return HttpResponse(status, headers, body)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        before = self.elapsed()
+        try:
+            yield
+        finally:
+            self.record.durations[step] = self.elapsed() - before
+
+
+ROUTES: Mapping[str, Mapping[str, Callable[[_Exchange], HttpResponse]]] = {
+    "/v1/access-token": {"POST": _Exchange.access_token},
+    "/v1/id-token": {"POST": _Exchange.id_token},
+    "/v1/grants": {"GET": _Exchange.grants},
+    "/healthz": {"GET": _Exchange.healthz},
+    "/openapi.json": {"GET": _Exchange.openapi},
+}
+
+
+def outcome_of(response: HttpResponse) -> Any:
+    """The body of an answer as Python sees it; a problem is raised as the error it came from.
+
+    For doors that have no statuses: a direct Lambda invoke, where Step Functions match the
+    error's class name.
+    """
+    body = json.loads(response.body)
+    if response.status == 200:  # noqa: PLR2004 -- the only success of any route
+        return body
+    detail = f"{body['detail']} (request {body['request_id']})"
+    kind = next(kind for kind in STATUSES if kind.code == body["code"])
+    raise (
+        kind(detail, allowed=response.headers["Allow"])
+        if issubclass(kind, errors.MethodNotAllowed)
+        else kind(detail)
+    )
+
+
+def _origin(crash: BaseException) -> str:
+    trace = crash.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

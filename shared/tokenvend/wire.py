@@ -1,0 +1,217 @@
+"""Bodies on the wire: bytes -> TokenRequest, and outcomes -> bytes.
+
+Requests are rebuilt from the few fields we name; anything else in them is refused, so that a
+caller who misspells `scopes` is told, and never gets more than was asked for. Parsing raises
+`InvalidRequest` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tokenvend.errors import InvalidRequest
+from tokenvend.model import (
+    AccessTokenGrant,
+    AccessTokenRequest,
+    IdTokenGrant,
+    IdTokenRequest,
+    TokenRequest,
+    VendedToken,
+    is_service_account_email,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_BODY = 64 * 1024
+# https://cloud.google.com/iam/quotas: with the organisation policy that extends lifetimes.
+MAX_LIFETIME = 43_200
+MAX_SCOPES = 100
+
+# A scope is an RFC 6749 section 3.3 scope-token.
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
+_AUDIENCE = re.compile(r"[\x21-\x7e]{1,2048}")
+_GRANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LIFETIME = re.compile(r"(0|[1-9][0-9]{0,9})s", re.ASCII)
+
+
+def parse_access_token_request(body: bytes) -> AccessTokenRequest:
+    """The body of `POST /v1/access-token`; an empty one asks for all the caller's grant has.
+
+    Raises InvalidRequest.
+    """
+    fields = _fields(body, {"service_account", "grant", "scopes", "lifetime", "boundary"})
+    if fields.get("boundary"):
+        # Ignoring it would hand out the full token to someone who asked for a narrow one.
+        msg = "This endpoint cannot enforce a boundary yet: ask without one."
+        raise InvalidRequest(msg)
+    return AccessTokenRequest(
+        service_account=_service_account(fields),
+        grant=_grant(fields),
+        scopes=_scopes(fields),
+        lifetime=_lifetime(fields),
+    )
+
+
+def parse_id_token_request(body: bytes) -> IdTokenRequest:
+    """The body of `POST /v1/id-token`. Raises InvalidRequest."""
+    fields = _fields(body, {"audience", "service_account", "grant", "include_email"})
+    audience = fields.get("audience")
+    if not isinstance(audience, str) or not _AUDIENCE.fullmatch(audience):
+        msg = "`audience` must name who will accept the token, such as a Cloud Run service's URL."
+        raise InvalidRequest(msg)
+    include_email = fields.get("include_email", True)
+    if not isinstance(include_email, bool):
+        msg = "`include_email` must be true or false."
+        raise InvalidRequest(msg)
+    return IdTokenRequest(
+        audience=audience,
+        service_account=_service_account(fields),
+        grant=_grant(fields),
+        include_email=include_email,
+    )
+
+
+def render_token(token: VendedToken, now: int) -> bytes:
+    """The answer to either request. `now`: epoch seconds."""
+    grant = token.grant
+    common: dict[str, Any] = {
+        "expires_in": max(0, token.expires_at - now),
+        "expires_at": rfc3339(token.expires_at),
+    }
+    match grant:
+        case AccessTokenGrant():
+            answer = {
+                "access_token": token.value.reveal(),
+                "token_type": "Bearer",
+                **common,
+                "service_account": grant.service_account,
+                "scopes": list(grant.scopes),
+                "grant": grant.name,
+            }
+        case IdTokenGrant():
+            answer = {
+                "id_token": token.value.reveal(),
+                **common,
+                "audience": grant.audience,
+                "service_account": grant.service_account,
+                "grant": grant.name,
+            }
+    return render(answer)
+
+
+def render(value: Mapping[str, Any]) -> bytes:
+    """One JSON object, the same bytes for the same value on both clouds."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def rfc3339(seconds: int) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`; google-auth for Python refuses fractions and offsets."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def describe(request: TokenRequest) -> dict[str, Any]:
+    """A request as it is written into the audit record."""
+    match request:
+        case AccessTokenRequest():
+            return {
+                "kind": "access_token",
+                "service_account": request.service_account,
+                "grant": request.grant,
+                "scopes": list(request.scopes),
+                "lifetime": request.lifetime,
+            }
+        case IdTokenRequest():
+            return {
+                "kind": "id_token",
+                "service_account": request.service_account,
+                "grant": request.grant,
+                "audience": request.audience,
+            }
+
+
+def _fields(body: bytes, known: set[str]) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except InvalidRequest:
+        raise
+    except (ValueError, RecursionError):
+        # `from None`: the parser's message quotes the body.
+        msg = "The body is not JSON."
+        raise InvalidRequest(msg) from None
+    if not isinstance(value, dict):
+        msg = "The body must be one JSON object."
+        raise InvalidRequest(msg)
+    unknown = sorted(value.keys() - known)
+    if unknown:
+        named = ", ".join(repr(name[:40]) for name in unknown[:5])
+        msg = f"Unknown field {named}. This route takes: {', '.join(sorted(known))}."
+        raise InvalidRequest(msg)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        # Two parsers that pick different duplicates can be played against each other.
+        msg = "The body names a field twice."
+        raise InvalidRequest(msg)
+    return value
+
+
+def _no_constant(_: str) -> Any:
+    msg = "The body is not JSON: NaN and Infinity are no JSON numbers."
+    raise InvalidRequest(msg)
+
+
+def _service_account(fields: dict[str, Any]) -> str | None:
+    value = fields.get("service_account")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not is_service_account_email(value):
+        msg = (
+            "`service_account` must be a service account's email, such as "
+            "name@project.iam.gserviceaccount.com."
+        )
+        raise InvalidRequest(msg)
+    return value
+
+
+def _grant(fields: dict[str, Any]) -> str | None:
+    value = fields.get("grant")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _GRANT.fullmatch(value):
+        msg = "`grant` must be the name of a grant; GET /v1/grants lists yours."
+        raise InvalidRequest(msg)
+    return value
+
+
+def _scopes(fields: dict[str, Any]) -> tuple[str, ...]:
+    value = fields.get("scopes")
+    if value is None:
+        return ()
+    if (
+        not isinstance(value, list)
+        or not 1 <= len(value) <= MAX_SCOPES
+        or not all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in value)
+    ):
+        msg = f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes."
+        raise InvalidRequest(msg)
+    return tuple(dict.fromkeys(value))
+
+
+def _lifetime(fields: dict[str, Any]) -> int | None:
+    value = fields.get("lifetime")
+    if value is None:
+        return None
+    found = _LIFETIME.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not 1 <= int(found[1]) <= MAX_LIFETIME:
+        msg = f'`lifetime` must be whole seconds with an s, from "1s" to "{MAX_LIFETIME}s".'
+        raise InvalidRequest(msg)
+    return int(found[1])
