@@ -1,0 +1,131 @@
+"""Callers whom AWS authenticated: SigV4 at API Gateway or a Function URL, or a direct invoke.
+
+Whoever may invoke the function can write an event that looks like API Gateway's, so an event counts
+only where it names a configured API and the gateway's own account; the resource policy has to keep
+others from invoking at all. Refused: an ARN that is not exactly an assumed role's or a user's
+(root, federated users, unknown partitions), and an invoke through anything but an alias (a version
+or $LATEST is nobody's name). IAM identifiers: AWS IAM User Guide, "IAM identifiers".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokenvend.errors import Misconfigured, Unauthenticated
+from tokenvend.model import AwsCaller, LambdaCaller
+
+if TYPE_CHECKING:
+    from tokenvend.model import AwsIamIdentity, AwsJwtIdentity, LambdaInvocation
+
+_DETAIL_GATEWAY = (
+    "Call this endpoint through its API, with a request signed (SigV4) by an IAM role or user."
+)
+_DETAIL_INVOKE = "Invoke one of the function's aliases: the alias says who is calling."
+
+_PARTITION = "aws|aws-cn|aws-us-gov"
+_NAME = r"[A-Za-z0-9_+=,.@-]"
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_API_ID = re.compile(r"[a-z0-9]{1,64}")
+_FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ASSUMED_ROLE = re.compile(
+    rf"arn:(?P<partition>{_PARTITION}):sts::(?P<account>[0-9]{{12}}):assumed-role/"
+    rf"(?P<role>{_NAME}{{1,64}})/(?P<session>{_NAME}{{2,64}})"
+)
+# A user's path may hold slashes and read `assumed-role/Admin/`; the service and the resource type
+# tell a user from a role, never a search for "assumed-role/" in the text.
+_USER = re.compile(
+    rf"arn:(?:{_PARTITION}):iam::(?P<account>[0-9]{{12}}):user/(?:[!-~]{{1,510}}/)?{_NAME}{{1,64}}"
+)
+_INVOKED = re.compile(
+    rf"arn:(?:{_PARTITION}):lambda:[a-z0-9-]{{1,32}}:(?P<account>[0-9]{{12}}):"
+    r"function:(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>[A-Za-z0-9_$-]{1,128}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayBinding:
+    """Whose events count: the account that owns the APIs (12 digits), and the APIs' ids.
+
+    For a Function URL the id is the first label of its host name.
+    """
+
+    account: str
+    api_ids: frozenset[str]
+
+    def __post_init__(self) -> None:
+        ids_fit = all(_API_ID.fullmatch(api_id) for api_id in self.api_ids)
+        if not _ACCOUNT.fullmatch(self.account) or not self.api_ids or not ids_fit:
+            msg = "The gateway's account must be 12 digits and its API ids must be listed."
+            raise Misconfigured(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionBinding:
+    """The function whose aliases are callers: its account (12 digits) and name."""
+
+    account: str
+    function_name: str
+
+    def __post_init__(self) -> None:
+        if not _ACCOUNT.fullmatch(self.account) or not _FUNCTION.fullmatch(self.function_name):
+            msg = "The function's account must be 12 digits and its name a Lambda function's."
+            raise Misconfigured(msg)
+
+
+def check_gateway(
+    identity: AwsIamIdentity | AwsJwtIdentity, binding: GatewayBinding | None
+) -> None:
+    """Whether our own gateway made the event. Raises Unauthenticated."""
+    ours = (
+        binding is not None
+        and identity.api_id in binding.api_ids
+        and identity.api_account == binding.account
+    )
+    if not ours:
+        raise Unauthenticated(_DETAIL_GATEWAY, cause="event not from our gateway")
+
+
+def iam_caller(identity: AwsIamIdentity, binding: GatewayBinding | None) -> AwsCaller:
+    """The IAM principal that signed the request. Raises Unauthenticated."""
+    check_gateway(identity, binding)
+    return principal(identity.principal_arn, identity.account, identity.organization)
+
+
+def principal(arn: str, account: str, organization: str = "") -> AwsCaller:
+    """The caller behind an ARN and account as AWS STS tells them. Raises Unauthenticated."""
+    role = _ASSUMED_ROLE.fullmatch(arn)
+    user = _USER.fullmatch(arn)
+    match = role or user
+    if match is None:
+        raise Unauthenticated(_DETAIL_GATEWAY, cause="principal is neither a role nor a user")
+    if match["account"] != account:
+        raise Unauthenticated(_DETAIL_GATEWAY, cause="principal's account differs from its ARN's")
+    if role is None:
+        return AwsCaller(arn, account, organization=organization)
+    return AwsCaller(
+        arn=f"arn:{role['partition']}:iam::{account}:role/{role['role']}",
+        account=account,
+        role_name=role["role"],
+        session=role["session"],
+        organization=organization,
+    )
+
+
+def lambda_caller(invocation: LambdaInvocation, binding: FunctionBinding | None) -> LambdaCaller:
+    """The alias that was invoked. Raises Unauthenticated."""
+    invoked = _INVOKED.fullmatch(invocation.function_arn)
+    ours = (
+        binding is not None
+        and invoked is not None
+        and invoked["account"] == binding.account
+        and invoked["name"] == binding.function_name
+    )
+    if invoked is None or not ours:
+        raise Unauthenticated(_DETAIL_INVOKE, cause="invoked ARN is not our function's")
+    qualifier = invoked["qualifier"]
+    # Lambda's own rule: an alias is never all digits, so a version cannot pass for one.
+    if qualifier is None or qualifier.isdigit() or "$" in qualifier:
+        raise Unauthenticated(_DETAIL_INVOKE, cause="invoked without an alias")
+    return LambdaCaller(alias=qualifier, account=invoked["account"])

@@ -1,0 +1,158 @@
+"""A signed JWT: read without trust, then verified with one configured issuer's key.
+
+Reading tells which issuer the token claims; whoever calls looks that up among the configured ones
+before anything is fetched. Refused before any cryptography: more than MAX_TOKEN characters,
+algorithms other than RS256 and ES256 (so `none`, and HMAC under a public key), headers that carry
+or point to a key (`jwk`, `jku`, `x5u`), `crit` and what it could switch on, tokens of another kind
+by their `typ`. RFC 7515, RFC 7519, RFC 8725.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tokenvend.caller.strict_json import read_object
+from tokenvend.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from tokenvend.jwks import KeySets, KeySource
+    from tokenvend.model import Secret
+    from tokenvend.transport import Deadline
+
+MAX_TOKEN = 16 * 1024
+"""Characters. Entra keeps tokens under 10 KB; API Gateway takes 10,240 bytes of headers."""
+LEEWAY = 60
+"""Seconds by which an issuer's clock may differ from ours."""
+ALGORITHMS = frozenset({"RS256", "ES256"})
+
+_DETAIL = (
+    "The bearer token was refused. Send one that is signed by an issuer this endpoint trusts, is "
+    "not expired, and names this endpoint alone as its audience."
+)
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
+_REFUSED_HEADERS = frozenset({"crit", "jku", "jwk", "x5u", "b64", "zip", "enc"})
+# RFC 8725 section 3.11: a logout or DPoP token of the same issuer is not a token for us.
+_TYPES = frozenset({"JWT", "AT+JWT", "APPLICATION/AT+JWT"})
+_MAX_TIME = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A well-formed JWT that proves nothing yet."""
+
+    value: Secret
+    algorithm: str
+    kid: str
+    unverified_issuer: str
+
+
+def refused(*, cause: str) -> Unauthenticated:
+    """The one refusal for every wrong token: its text does not tell what was wrong with it."""
+    return Unauthenticated(_DETAIL, cause=cause)
+
+
+def read_unverified(token: Secret) -> UnverifiedToken:
+    """What the token says of itself. Raises Unauthenticated."""
+    text = token.reveal()
+    if len(text) > MAX_TOKEN:
+        raise refused(cause="token too long")
+    parts = _COMPACT.fullmatch(text)
+    if parts is None:
+        raise refused(cause="not a JWT in compact form")
+    header, claims = _object(parts[1]), _object(parts[2])
+    present = _REFUSED_HEADERS & header.keys()
+    if present:
+        raise refused(cause=f"token header has {', '.join(sorted(present))}")
+    algorithm, kid, issuer = header.get("alg"), header.get("kid"), claims.get("iss")
+    if algorithm not in ALGORITHMS:
+        raise refused(cause="token algorithm is neither RS256 nor ES256")
+    if str(header.get("typ", "JWT")).upper() not in _TYPES:
+        raise refused(cause="token is of another type")
+    if not isinstance(kid, str) or not kid or not isinstance(issuer, str):
+        raise refused(cause="token without kid or iss")
+    return UnverifiedToken(token, algorithm, kid, issuer)
+
+
+def verified_claims(
+    token: UnverifiedToken,
+    source: KeySource,
+    algorithms: Collection[str],
+    keys: KeySets,
+    deadline: Deadline,
+) -> Mapping[str, Any]:
+    """The claims, once the issuer's key proved the signature. Nothing in them is checked yet.
+
+    Raises Unauthenticated, and UpstreamUnavailable where the issuer's keys cannot be had.
+    """
+    if token.algorithm not in algorithms:
+        raise refused(cause="token algorithm is not one its issuer may use")
+    key = keys.find(source, token.kid, deadline)
+    if key is None:
+        raise refused(cause=f"{source.issuer} has no such key")
+    from jwt import PyJWS, PyJWTError  # noqa: PLC0415 - 120 ms that most requests never need
+
+    try:
+        payload = PyJWS().decode(token.value.reveal(), key, algorithms=[token.algorithm])
+    except PyJWTError:
+        # Not chained: the library's messages quote the token's header.
+        raise refused(cause="token signature does not verify") from None
+    try:
+        return read_object(payload)
+    except ValueError:
+        raise refused(cause="token claims are not strict JSON") from None
+
+
+def check_issuer_and_audience(
+    claims: Mapping[str, Any], issuer: str, audiences: Collection[str]
+) -> None:
+    """Whether the token is this issuer's and for us alone. Raises Unauthenticated.
+
+    A list of audiences counts where we are all of it: any other member could replay the token here.
+    """
+    if claims.get("iss") != issuer:
+        raise refused(cause="issuer changed between reading and verifying")
+    audience = claims.get("aud")
+    if isinstance(audience, list) and len(audience) == 1:
+        audience = audience[0]
+    if not isinstance(audience, str) or audience not in audiences:
+        raise refused(cause="audience is not ours, or not ours alone")
+
+
+def check_times(claims: Mapping[str, Any], now: float, required: Collection[str]) -> None:
+    """Whether the token is valid now, LEEWAY granted. `now`: epoch seconds.
+
+    `exp`, `iat` and `nbf` count wherever they are present. Raises Unauthenticated.
+    """
+    times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
+    missing = set(required) - times.keys()
+    if missing:
+        raise refused(cause=f"token without {', '.join(sorted(missing))}")
+    for name, value in times.items():
+        # Lenient readers take "9999999999" and true for a time.
+        if type(value) is not int or not 0 <= value <= _MAX_TIME:
+            raise refused(cause=f"{name} is not a time in whole seconds")
+    if "exp" in times and times["exp"] <= now - LEEWAY:
+        raise refused(cause="token expired")
+    for name in ("iat", "nbf"):
+        if name in times and times[name] > now + LEEWAY:
+            raise refused(cause=f"{name} is in the future")
+
+
+def text_claim(claims: Mapping[str, Any], name: str) -> str:
+    """A claim that must be text of 1 to 1,024 characters. Raises Unauthenticated."""
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 1024:  # noqa: PLR2004 - said above
+        raise refused(cause=f"token without {name}")
+    return value
+
+
+def _object(segment: str) -> dict[str, Any]:
+    try:
+        return read_object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError:
+        raise refused(cause="token does not hold JSON") from None
