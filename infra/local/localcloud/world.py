@@ -56,6 +56,22 @@ class Aws:
 
 
 @dataclass
+class AppRole:
+    """A role that an application defines; `value` is what a token's `roles` claim shows."""
+
+    id: str
+    value: str
+
+
+@dataclass
+class AppRoleAssignment:
+    """That an identity holds a role of the application of this display name."""
+
+    resource_display_name: str
+    app_role_id: str
+
+
+@dataclass
 class EntraApplication:
     """An Entra app registration; version 2 gives v2 tokens, None or 1 gives v1 tokens."""
 
@@ -63,15 +79,21 @@ class EntraApplication:
     app_id: str
     identifier_uris: list[str] = field(default_factory=list)
     requested_access_token_version: int | None = None
+    app_roles: list[AppRole] = field(default_factory=list)
 
 
 @dataclass
 class ManagedIdentity:
-    """A user-assigned managed identity; `principal_id` is its object id."""
+    """A workload's system-assigned identity; `principal_id` is its object id.
+
+    `user_assigned_identities` names further identities that the same workload carries.
+    """
 
     name: str
     principal_id: str
     client_id: str
+    app_role_assignments: list[AppRoleAssignment] = field(default_factory=list)
+    user_assigned_identities: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -79,5 +79,5 @@ def meet(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route("slow")
 def slow(req: func.HttpRequest) -> func.HttpResponse:
-    time.sleep(3)
+    time.sleep(2)
     return func.HttpResponse("late")

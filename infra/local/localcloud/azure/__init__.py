@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from localcloud.azure.entra import LOGIN, STS, Entra, UnknownResourceError
 from localcloud.azure.functions import FunctionsHost, FunctionsHostError
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
-from localcloud.web import Site
+
+if TYPE_CHECKING:
+    from localcloud.web import Site
 
 __all__ = [
     "Entra",

@@ -14,13 +14,16 @@ import base64
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localcloud.azure.directory import Application, Directory, Identity
 from localcloud.azure.keys import SigningKey, new_key
 from localcloud.web import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from localcloud.world import Azure, EntraApplication, ManagedIdentity
 
 LOGIN = "login.microsoftonline.com"
 STS = "sts.windows.net"
@@ -29,6 +32,8 @@ MULTI_TENANT = ("common", "organizations")
 # Entra backdates a token by five minutes, so that a verifier whose clock is behind accepts it.
 BACKDATED = 300
 DEFAULT_LIFETIME = 24 * 3600
+# requestedAccessTokenVersion: null and 1 both mean version 1.
+VERSION_2 = 2
 
 
 class UnknownResourceError(Exception):
@@ -36,10 +41,13 @@ class UnknownResourceError(Exception):
 
 
 class Entra:
-    """The tenant's issuer. `clock` gives epoch seconds; `azure` is the world's azure part."""
+    """The tenant's issuer. `azure` is the world's part, read anew at every request.
 
-    def __init__(self, azure: Mapping[str, Any], clock: Callable[[], float]) -> None:
-        self.directory = Directory(azure)
+    `clock` gives epoch seconds.
+    """
+
+    def __init__(self, azure: Azure, clock: Callable[[], float]) -> None:
+        self.azure = azure
         self.clock = clock
         self._keys = [new_key(clock())]
         self._lock = threading.Lock()
@@ -48,6 +56,13 @@ class Entra:
     def signing_key(self) -> SigningKey:
         """The key that signs now."""
         return self._keys[-1]
+
+    def identity(self, name: str) -> ManagedIdentity:
+        """The managed identity of this name; KeyError when there is none."""
+        for found in self.azure.managed_identities:
+            if found.name == name:
+                return found
+        raise KeyError(name)
 
     def rotate(self, *, retire: bool = False) -> None:
         """Sign with a new key; the old ones stay published unless they are retired."""
@@ -62,7 +77,7 @@ class Entra:
 
     def mint(
         self,
-        identity: Identity,
+        identity: ManagedIdentity,
         resource: str,
         *,
         lifetime: int = DEFAULT_LIFETIME,
@@ -80,10 +95,11 @@ class Entra:
 
         Raises:
             UnknownResourceError: the tenant has no such application.
+
         """
-        application = self.directory.application(resource)
+        application = self.azure.application(resource)
         if application is None:
-            raise UnknownResourceError(_unknown_resource(resource, self.directory.tenant))
+            raise UnknownResourceError(_unknown_resource(resource, self.azure.tenant))
         key = self.signing_key
         now = int(self.clock())
         body = {
@@ -91,7 +107,7 @@ class Entra:
             **self._versioned(identity, application, resource),
             **claims,
         }
-        head = {"x5t": key.kid} if application.token_version == 1 else {}
+        head = {"x5t": key.kid} if application.requested_access_token_version != VERSION_2 else {}
         present = {name: value for name, value in body.items() if value is not None}
         return key.sign(present, {**head, **(header or {})})
 
@@ -99,7 +115,7 @@ class Entra:
         """`login.microsoftonline.com` and `sts.windows.net`."""
         named, _, rest = request.path.strip("/").partition("/")
         tenant = named.lower()
-        if tenant not in (self.directory.tenant, *MULTI_TENANT):
+        if tenant not in (self.azure.tenant, *MULTI_TENANT):
             return self._error(90002, "invalid_tenant", _unknown_tenant(named))
         at_home = request.host == LOGIN
         match request.method, rest:
@@ -114,7 +130,7 @@ class Entra:
         return Response.json(501, {"error": f"no stand-in for {request.method} {request.path}"})
 
     def _common(
-        self, identity: Identity, application: Application, now: int, lifetime: int
+        self, identity: ManagedIdentity, application: EntraApplication, now: int, lifetime: int
     ) -> dict[str, Any]:
         issued = now - BACKDATED
         return {
@@ -124,18 +140,18 @@ class Entra:
             "aio": _opaque(36),
             "oid": identity.principal_id,
             "rh": f"0.{_opaque(30)}.",
-            "roles": self.directory.roles(identity, application) or None,
+            "roles": _roles(identity, application) or None,
             "sub": identity.principal_id,
-            "tid": self.directory.tenant,
+            "tid": self.azure.tenant,
             "uti": _opaque(16),
         }
 
     def _versioned(
-        self, identity: Identity, application: Application, resource: str
+        self, identity: ManagedIdentity, application: EntraApplication, resource: str
     ) -> dict[str, Any]:
-        tenant = self.directory.tenant
+        tenant = self.azure.tenant
         # appidacr/azpacr "2": the client proved itself with a certificate, as the platform does.
-        if application.token_version == 1:
+        if application.requested_access_token_version != VERSION_2:
             return {
                 "aud": resource,
                 "iss": _issuer_v1(tenant),
@@ -188,6 +204,12 @@ class Entra:
                 "error_uri": f"https://{LOGIN}/error?code={code}",
             },
         )
+
+
+def _roles(identity: ManagedIdentity, application: EntraApplication) -> list[str]:
+    name = application.display_name
+    held = {a.app_role_id for a in identity.app_role_assignments if a.resource_display_name == name}
+    return [role.value for role in application.app_roles if role.id in held]
 
 
 def _discovery_common() -> dict[str, Any]:

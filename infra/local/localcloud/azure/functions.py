@@ -15,10 +15,13 @@ import secrets
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localcloud.web import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 LOG_NAME = "azure-functions.log"
 START_SECONDS = 30
@@ -43,6 +46,7 @@ class FunctionsHost:
         log_directory: where `azure-functions.log` is written.
         settings: the app settings and whatever else its environment needs, such as
             IDENTITY_ENDPOINT and IDENTITY_HEADER, HTTPS_PROXY and REQUESTS_CA_BUNDLE.
+
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class FunctionsHost:
         self._root = root.resolve()
         self._environment = {**_platform(app, self.host, self._root), **settings}
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self.port = 0
 
     def start(self) -> FunctionsHost:
         """Start the child and wait until it serves; FunctionsHostError when it does not."""
@@ -82,7 +86,7 @@ class FunctionsHost:
             end = self.log_path.read_text(errors="replace")[-2000:]
             raise FunctionsHostError(f"the function app did not start ({self.log_path}):\n{end}")
         message = json.loads(ready)
-        self._port, self.functions = message["port"], tuple(message["functions"])
+        self.port, self.functions = message["port"], tuple(message["functions"])
         return self
 
     def stop(self) -> None:
@@ -99,7 +103,7 @@ class FunctionsHost:
 
     def __call__(self, request: Request) -> Response:
         """Forward a request as App Service's front end does; 502 when the app is gone."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=FRONT_END_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=FRONT_END_SECONDS)
         try:
             connection.putrequest(
                 request.method, request.target, skip_host=True, skip_accept_encoding=True

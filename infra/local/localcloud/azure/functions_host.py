@@ -22,16 +22,18 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from localcloud.azure import worker
 from localcloud.azure.routing import Route, Routes, compile_template, decode_path
 from localcloud.web import Request, Response, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger("Host")
 

@@ -13,11 +13,15 @@ import hmac
 import secrets
 import threading
 import uuid
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from localcloud.azure.directory import Identity
 from localcloud.azure.entra import DEFAULT_LIFETIME, Entra, UnknownResourceError
 from localcloud.web import Request, Response, Server, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.world import ManagedIdentity
 
 METADATA = "169.254.169.254"
 API_VERSION = "2019-08-01"
@@ -57,7 +61,7 @@ class IdentityEndpoint:
 
     def environment_for(self, name: str) -> dict[str, str]:
         """IDENTITY_ENDPOINT and IDENTITY_HEADER of one workload; KeyError when it is unknown."""
-        workload = self._entra.directory.identity(name)
+        workload = self._entra.identity(name)
         with self._lock:
             secret = self._secrets.setdefault(workload.name, _new_secret())
         return {"IDENTITY_ENDPOINT": self.url, "IDENTITY_HEADER": secret}
@@ -84,13 +88,13 @@ class IdentityEndpoint:
             return _error(403, "The X-IDENTITY-HEADER header is not valid.")
         return self._answer(workload, request.params)
 
-    def _opened_by(self, presented: str) -> Identity | None:
+    def _opened_by(self, presented: str) -> ManagedIdentity | None:
         with self._lock:
             known = list(self._secrets.items())
         found = [n for n, s in known if hmac.compare_digest(s.encode(), presented.encode())]
-        return self._entra.directory.identity(found[0]) if found else None
+        return self._entra.identity(found[0]) if found else None
 
-    def _answer(self, workload: Identity, params: Mapping[str, str]) -> Response:
+    def _answer(self, workload: ManagedIdentity, params: Mapping[str, str]) -> Response:
         if params.get("api-version") != API_VERSION:
             return _error(400, f"The api-version must be {API_VERSION}.")
         resource = params.get("resource", "")
@@ -130,13 +134,13 @@ def vm_metadata(entra: Entra, name: str, *, lifetime: int = DEFAULT_LIFETIME) ->
             return _vm_error(400, "invalid_request", "X-Forwarded-For is not allowed")
         if request.params.get("api-version") not in VM_API_VERSIONS:
             return _vm_error(400, "bad_request_102", "Required audience or api-version missing")
-        return _vm_answer(entra, tokens, entra.directory.identity(name), request.params)
+        return _vm_answer(entra, tokens, entra.identity(name), request.params)
 
     return site
 
 
 def _vm_answer(
-    entra: Entra, tokens: _Tokens, workload: Identity, params: Mapping[str, str]
+    entra: Entra, tokens: _Tokens, workload: ManagedIdentity, params: Mapping[str, str]
 ) -> Response:
     resource = params.get("resource", "")
     if not resource:
@@ -173,7 +177,7 @@ class _Tokens:
         self._held: dict[tuple[str, str], tuple[str, int]] = {}
         self._lock = threading.Lock()
 
-    def get(self, identity: Identity, resource: str) -> tuple[str, int]:
+    def get(self, identity: ManagedIdentity, resource: str) -> tuple[str, int]:
         """The token and the epoch second of its end."""
         key = (identity.principal_id, resource)
         with self._lock:
@@ -185,7 +189,9 @@ class _Tokens:
             return held
 
 
-def _selected(entra: Entra, workload: Identity, params: Mapping[str, str]) -> Identity | None:
+def _selected(
+    entra: Entra, workload: ManagedIdentity, params: Mapping[str, str]
+) -> ManagedIdentity | None:
     """The workload's own identity, or the one of its identities that a selector names."""
     chosen = [(key, params[key].lower()) for key in SELECTORS if params.get(key)]
     if not chosen:
@@ -193,7 +199,7 @@ def _selected(entra: Entra, workload: Identity, params: Mapping[str, str]) -> Id
     if len(chosen) > 1:
         return None
     key, wanted = chosen[0]
-    held = [workload, *(entra.directory.identity(name) for name in workload.user_assigned)]
+    held = [workload, *(entra.identity(name) for name in workload.user_assigned_identities)]
     for identity in held:
         actual = identity.client_id if key == "client_id" else identity.principal_id
         if actual.lower() == wanted:

@@ -10,9 +10,12 @@ reject raises `BadRouteError`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CONSTRAINTS = {
     "": r"[^/]+",

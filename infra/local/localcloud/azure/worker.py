@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import azure_functions_runtime as library  # type: ignore[import-untyped]
+import azure_functions_runtime as library
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 class WorkerError(Exception):

@@ -1,0 +1,378 @@
+"""Entra and the identity endpoint against Microsoft's documented shapes, judged by PyJWT."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+import requests
+from localcloud.azure import Entra, IdentityEndpoint, UnknownResourceError, sites
+from localcloud.web import Headers, Request, Response, Router
+from localcloud.world import AppRole, AppRoleAssignment, Azure, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = 1_800_000_000
+TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+V1 = f"https://sts.windows.net/{TENANT}/"
+V2 = f"https://login.microsoftonline.com/{TENANT}/v2.0"
+QUERY = {"api-version": "2019-08-01", "resource": "api://tokenvend"}
+
+
+class Clock:
+    """A clock that a test moves; epoch seconds."""
+
+    def __init__(self) -> None:
+        self.now = float(NOW)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def azure() -> Azure:
+    return World.load().azure
+
+
+@pytest.fixture
+def entra(azure: Azure, clock: Clock) -> Entra:
+    return Entra(azure, clock)
+
+
+@pytest.fixture
+def endpoint(entra: Entra) -> Iterator[IdentityEndpoint]:
+    running = IdentityEndpoint(entra).start()
+    yield running
+    running.stop()
+
+
+def get(entra: Entra, url: str, *headers: tuple[str, str], method: str = "GET") -> Response:
+    host, _, rest = url.removeprefix("https://").removeprefix("http://").partition("/")
+    router = Router(sites(entra, vm_identity="reporting"))
+    return router(Request(method, host, "/" + rest, Headers(headers)))
+
+
+def document(entra: Entra, url: str) -> dict[str, Any]:
+    answer = get(entra, url)
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = json.loads(answer.body)
+    return found
+
+
+def verified(entra: Entra, token: str, issuer: str, audience: str, now: float) -> dict[str, Any]:
+    """The claims, after the walk that a verifier makes: issuer, discovery, keys, signature."""
+    discovery = document(entra, issuer.rstrip("/") + "/.well-known/openid-configuration")
+    assert discovery["issuer"] == issuer
+    keys = jwt.PyJWKSet.from_dict(document(entra, discovery["jwks_uri"]))
+    key = keys[jwt.get_unverified_header(token)["kid"]]
+    # PyJWT reads the machine's clock; the stand-in's is a test's, so time is checked here.
+    unclocked = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+    options = {"require": ["exp", "nbf", "iat", "iss", "aud", "oid", "tid"], **unclocked}
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key.key,
+        algorithms=["RS256"],
+        issuer=issuer,
+        audience=audience,
+        options=options,  # type: ignore[arg-type]
+    )
+    assert claims["nbf"] <= now < claims["exp"]
+    return claims
+
+
+def ask(endpoint: IdentityEndpoint, name: str, **changed: str) -> requests.Response:
+    environment = endpoint.environment_for(name)
+    return requests.get(
+        environment["IDENTITY_ENDPOINT"],
+        params={**QUERY, **changed},
+        headers={"X-IDENTITY-HEADER": environment["IDENTITY_HEADER"]},
+        timeout=5,
+    )
+
+
+def test_v1_token_verifies_by_discovery_and_has_microsofts_claims(entra: Entra) -> None:
+    identity = entra.identity("tokenvend")
+    token = entra.mint(identity, "api://tokenvend-federation")
+    claims = verified(entra, token, V1, "api://tokenvend-federation", NOW)
+    header = jwt.get_unverified_header(token)
+    assert header == {
+        "alg": "RS256",
+        "typ": "JWT",
+        "kid": entra.signing_key.kid,
+        "x5t": entra.signing_key.kid,
+    }
+    opaque = {claims.pop(name) for name in ("aio", "rh", "uti")}
+    assert len(opaque) == 3
+    assert claims == {
+        "aud": "api://tokenvend-federation",
+        "iss": V1,
+        "iat": NOW - 300,
+        "nbf": NOW - 300,
+        "exp": NOW + 86400,
+        "appid": identity.client_id,
+        "appidacr": "2",
+        "idp": V1,
+        "oid": identity.principal_id,
+        "sub": identity.principal_id,
+        "tid": TENANT,
+        "ver": "1.0",
+    }
+
+
+def test_v2_token_verifies_by_discovery_and_names_the_api_by_guid(entra: Entra) -> None:
+    identity = entra.identity("reporting")
+    token = entra.mint(identity, "api://tokenvend")
+    claims = verified(entra, token, V2, "6f1b7c1e-2a34-4e0e-9a51-9f3e5d7c0a11", NOW)
+    assert "x5t" not in jwt.get_unverified_header(token)
+    assert set(claims) == {
+        "aud",
+        "iss",
+        "iat",
+        "nbf",
+        "exp",
+        "aio",
+        "azp",
+        "azpacr",
+        "oid",
+        "rh",
+        "sub",
+        "tid",
+        "uti",
+        "ver",
+    }
+    assert (claims["azp"], claims["azpacr"], claims["ver"]) == (identity.client_id, "2", "2.0")
+
+
+def test_v1_audience_is_the_resource_as_it_was_asked_for(entra: Entra) -> None:
+    guid = "0d9c5f0a-51c8-4b55-8d0e-1c0b6a7f2b22"
+    token = entra.mint(entra.identity("tokenvend"), guid)
+    assert verified(entra, token, V1, guid, NOW)["aud"] == guid
+
+
+def test_assigned_app_roles_appear_and_others_do_not(entra: Entra, azure: Azure) -> None:
+    roles = [AppRole("r-1", "Tokens.Vend"), AppRole("r-2", "Tokens.Audit")]
+    azure.applications[0].app_roles = roles
+    entra.identity("reporting").app_role_assignments = [
+        AppRoleAssignment("tokenvend", "r-1"),
+        AppRoleAssignment("tokenvend-federation", "r-2"),
+    ]
+    token = entra.mint(entra.identity("reporting"), "api://tokenvend")
+    assert jwt.decode(token, options={"verify_signature": False})["roles"] == ["Tokens.Vend"]
+
+
+def test_claims_and_header_can_be_made_wrong(entra: Entra) -> None:
+    identity = entra.identity("reporting")
+    token = entra.mint(identity, "api://tokenvend", header={"kid": "other"}, tid="t", oid=None)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["tid"] == "t"
+    assert "oid" not in claims
+    assert jwt.get_unverified_header(token)["kid"] == "other"
+
+
+def test_key_set_has_microsofts_shape(entra: Entra) -> None:
+    base = f"https://login.microsoftonline.com/{TENANT}/discovery"
+    (v2,) = document(entra, f"{base}/v2.0/keys")["keys"]
+    (v1,) = document(entra, f"{base}/keys")["keys"]
+    assert set(v1) == {"kty", "use", "kid", "x5t", "n", "e", "x5c", "cloud_instance_name"}
+    assert v2 == {**v1, "issuer": V2}
+    assert v1["kid"] == v1["x5t"]
+
+
+def test_rotation_keeps_old_tokens_verifiable_until_the_key_is_retired(entra: Entra) -> None:
+    identity = entra.identity("reporting")
+    audience = "6f1b7c1e-2a34-4e0e-9a51-9f3e5d7c0a11"
+    old = entra.mint(identity, "api://tokenvend")
+    entra.rotate()
+    new = entra.mint(identity, "api://tokenvend")
+    assert verified(entra, old, V2, audience, NOW)["oid"] == identity.principal_id
+    assert verified(entra, new, V2, audience, NOW)["oid"] == identity.principal_id
+    entra.rotate(retire=True)
+    with pytest.raises(KeyError):
+        verified(entra, old, V2, audience, NOW)
+
+
+@pytest.mark.parametrize("host", ["login.microsoftonline.com", "sts.windows.net"])
+def test_unknown_tenant_gets_entras_own_error(entra: Entra, host: str) -> None:
+    answer = get(entra, f"https://{host}/{TENANT[:-1]}2/.well-known/openid-configuration")
+    error = json.loads(answer.body)
+    assert (answer.status, error["error"], error["error_codes"]) == (400, "invalid_tenant", [90002])
+    assert error["error_description"].startswith(f"AADSTS90002: Tenant '{TENANT[:-1]}2' not found.")
+
+
+def test_multi_tenant_discovery_leaves_the_tenant_open(entra: Entra) -> None:
+    url = "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"
+    assert document(entra, url)["issuer"] == "https://login.microsoftonline.com/{tenantid}/v2.0"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"{TENANT}/oauth2/v2.0/token"),
+        ("GET", f"{TENANT}/oauth2/v2.0/authorize"),
+        ("POST", f"{TENANT}/discovery/keys"),
+    ],
+)
+def test_doors_without_a_stand_in_answer_501(entra: Entra, method: str, path: str) -> None:
+    assert get(entra, f"https://login.microsoftonline.com/{path}", method=method).status == 501
+
+
+def test_identity_endpoint_answers_as_app_service_does(
+    entra: Entra, endpoint: IdentityEndpoint
+) -> None:
+    answer = ask(endpoint, "reporting")
+    body = answer.json()
+    assert answer.status_code == 200
+    token = body.pop("access_token")
+    assert body == {
+        "expires_on": str(NOW + 86400),
+        "resource": "api://tokenvend",
+        "token_type": "Bearer",
+        "client_id": entra.identity("reporting").client_id,
+    }
+    claims = verified(entra, token, V2, "6f1b7c1e-2a34-4e0e-9a51-9f3e5d7c0a11", NOW)
+    assert claims["exp"] == NOW + 86400
+
+
+def test_platform_repeats_its_token_until_shortly_before_the_end(
+    endpoint: IdentityEndpoint, clock: Clock
+) -> None:
+    first = ask(endpoint, "reporting").json()
+    clock.now += 86400 - 301
+    assert ask(endpoint, "reporting").json() == first
+    clock.now += 1
+    assert ask(endpoint, "reporting").json()["access_token"] != first["access_token"]
+
+
+REFUSED_PARAMETERS = {
+    "no api-version": ({"api-version": ""}, "The api-version must be 2019-08-01."),
+    "the older api-version": ({"api-version": "2017-09-01"}, "The api-version must be 2019-08-01."),
+    "no resource": ({"resource": ""}, "The resource parameter is missing."),
+    "unknown resource": (
+        {"resource": "api://nowhere"},
+        "AADSTS500011: The resource principal named api://nowhere was not found in the tenant",
+    ),
+    "a scope for a resource": ({"resource": "api://tokenvend/.default"}, "AADSTS500011"),
+    "somebody else's client id": (
+        {"client_id": "1b1d3f60-7c2e-4c52-bb63-6e2f8a5d9c01"},
+        "Unable to load the proper Managed Identity.",
+    ),
+    "two selectors": (
+        {
+            "client_id": "1b1d3f60-7c2e-4c52-bb63-6e2f8a5d9c02",
+            "object_id": "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02",
+        },
+        "Unable to load the proper Managed Identity.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_PARAMETERS)
+def test_identity_endpoint_refuses_parameters(endpoint: IdentityEndpoint, case: str) -> None:
+    changed, message = REFUSED_PARAMETERS[case]
+    answer = ask(endpoint, "reporting", **changed)
+    assert (answer.status_code, answer.json()["statusCode"]) == (400, 400)
+    assert answer.json()["message"].startswith(message)
+
+
+REFUSED_HEADERS: dict[str, tuple[dict[str, str], int]] = {
+    "no header": ({"X-IDENTITY-HEADER": ""}, 401),
+    "a wrong header": ({"X-IDENTITY-HEADER": "0" * 32}, 403),
+    "a request that passed a proxy": ({"X-Forwarded-For": "10.0.0.1"}, 400),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_HEADERS)
+def test_identity_endpoint_refuses_headers(endpoint: IdentityEndpoint, case: str) -> None:
+    changed, status = REFUSED_HEADERS[case]
+    environment = endpoint.environment_for("reporting")
+    headers = {"X-IDENTITY-HEADER": environment["IDENTITY_HEADER"], **changed}
+    answer = requests.get(endpoint.url, params=QUERY, headers=headers, timeout=5)
+    assert (answer.status_code, answer.json()["statusCode"]) == (status, status)
+    assert "access_token" not in answer.json()
+
+
+def test_header_rotates_and_the_old_one_is_refused(endpoint: IdentityEndpoint) -> None:
+    old = endpoint.environment_for("reporting")["IDENTITY_HEADER"]
+    endpoint.rotate("reporting")
+    stale = requests.get(endpoint.url, params=QUERY, headers={"X-IDENTITY-HEADER": old}, timeout=5)
+    assert stale.status_code == 403
+    assert ask(endpoint, "reporting").status_code == 200
+
+
+def test_each_workload_has_its_own_header(entra: Entra, endpoint: IdentityEndpoint) -> None:
+    tokens = {name: ask(endpoint, name).json() for name in ("reporting", "outsider")}
+    for name, body in tokens.items():
+        claims = jwt.decode(body["access_token"], options={"verify_signature": False})
+        assert claims["oid"] == entra.identity(name).principal_id
+
+
+@pytest.mark.parametrize("selector", ["client_id", "object_id", "principal_id"])
+def test_selector_picks_a_user_assigned_identity(
+    entra: Entra, endpoint: IdentityEndpoint, selector: str
+) -> None:
+    entra.identity("reporting").user_assigned_identities = ["outsider"]
+    wanted = entra.identity("outsider")
+    value = wanted.client_id if selector == "client_id" else wanted.principal_id
+    chosen = ask(endpoint, "reporting", **{selector: value.upper()}).json()
+    assert chosen["client_id"] == wanted.client_id
+    own = ask(endpoint, "reporting").json()
+    assert own["client_id"] == entra.identity("reporting").client_id
+
+
+def test_mint_refuses_an_unknown_resource(entra: Entra) -> None:
+    with pytest.raises(UnknownResourceError, match="AADSTS500011"):
+        entra.mint(entra.identity("reporting"), "https://storage.azure.com")
+
+
+VM = "http://169.254.169.254/metadata/identity/oauth2/token"
+
+
+def test_vm_metadata_answers_with_strings(entra: Entra) -> None:
+    url = f"{VM}?api-version=2018-02-01&resource=api://tokenvend-federation"
+    answer = get(entra, url, ("Metadata", "true"))
+    body = json.loads(answer.body)
+    assert answer.status == 200
+    assert (body["expires_in"], body["expires_on"]) == ("86400", str(NOW + 86400))
+    claims = verified(entra, body["access_token"], V1, "api://tokenvend-federation", NOW)
+    assert claims["oid"] == entra.identity("reporting").principal_id
+
+
+VM_REFUSED: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
+    "no Metadata header": (
+        "api-version=2018-02-01&resource=api://tokenvend",
+        (),
+        "invalid_request",
+    ),
+    "a request that passed a proxy": (
+        "api-version=2018-02-01&resource=api://tokenvend",
+        (("Metadata", "true"), ("X-Forwarded-For", "10.0.0.1")),
+        "invalid_request",
+    ),
+    "no api-version": ("resource=api://tokenvend", (("Metadata", "true"),), "bad_request_102"),
+    "no resource": ("api-version=2018-02-01", (("Metadata", "true"),), "invalid_request"),
+    "unknown resource": (
+        "api-version=2018-02-01&resource=api://nowhere",
+        (("Metadata", "true"),),
+        "invalid_resource",
+    ),
+    "unknown identity": (
+        "api-version=2018-02-01&resource=api://tokenvend&client_id=nobody",
+        (("Metadata", "true"),),
+        "invalid_request",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VM_REFUSED)
+def test_vm_metadata_refuses(entra: Entra, case: str) -> None:
+    query, headers, error = VM_REFUSED[case]
+    answer = get(entra, f"{VM}?{query}", *headers)
+    assert (answer.status, json.loads(answer.body)["error"]) == (400, error)
