@@ -1,0 +1,138 @@
+"""Google's CEL: attribute mappings, attribute conditions and IAM conditions.
+
+Follows https://cloud.google.com/iam/docs/conditions-attribute-reference for `extract`. A runtime
+error inside cel-expr-python comes back as a *value* that is truthy in Python: only a value of type
+BOOL that is True ever counts as true here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
+
+_TEMPLATE = re.compile(r"([^{}]*)\{[A-Za-z_][A-Za-z0-9_]*\}([^{}]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an IAM condition sees as `resource`."""
+
+    name: str
+    type: str
+    service: str
+
+
+def extract(text: str, template: str) -> str:
+    """`text.extract('prefix{name}suffix')`: empty when the template does not match."""
+    shape = _TEMPLATE.fullmatch(template)
+    if shape is None:
+        message = "extract: the template needs exactly one {name}"
+        raise ValueError(message)
+    prefix, suffix = shape.groups()
+    _, found, rest = text.partition(prefix) if prefix else ("", "yes", text)
+    if not found:
+        return ""
+    if not suffix:
+        return rest
+    value, found, _ = rest.partition(suffix)
+    return value if found else ""
+
+
+def evaluate_string(expression: str, values: Mapping[str, Any]) -> str | None:
+    """The expression's string, or None if it fails or is of another type."""
+    value = _evaluate(expression, values)
+    if value is None or value.type() != cel.Type.STRING:
+        return None
+    text: str = value.plain_value()
+    return text
+
+
+def evaluate_strings(expression: str, values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The expression's list of strings (one string counts as a list), or None."""
+    value = _evaluate(expression, values)
+    plain = None if value is None else value.plain_value()
+    if value is not None and value.type() == cel.Type.STRING:
+        return (plain,)
+    if not isinstance(plain, list) or not all(isinstance(entry, str) for entry in plain):
+        return None
+    return tuple(plain)
+
+
+def holds(expression: str, values: Mapping[str, Any]) -> bool:
+    """Whether a mapping-side condition is the boolean true; an error is false."""
+    return _is_true(_evaluate(expression, values))
+
+
+def condition_holds(
+    expression: str, resource: Resource, now: float, attributes: Mapping[str, str] | None = None
+) -> bool:
+    """Whether an IAM or access-boundary condition is true; an error is false.
+
+    `attributes` is what `api.getAttribute` reads; `now` is epoch seconds.
+    """
+    given = dict(attributes or {})
+    data = {
+        "resource": {"name": resource.name, "type": resource.type, "service": resource.service},
+        "request.time": datetime.fromtimestamp(now, UTC),
+    }
+    get = cel.Overload(
+        "api_get_attribute",
+        return_type=cel.Type.STRING,
+        parameters=[cel.Type.STRING, cel.Type.STRING],
+        impl=lambda key, default: given.get(key, default),
+    )
+    environment = cel.NewEnv(
+        # A datetime converts only as a typed variable of its own, not inside a map.
+        variables={"resource": cel.Type.DYN, "request.time": cel.Type.TIMESTAMP},
+        extensions=[ext_strings.ExtStrings()],
+        functions=[_extract_function(), cel.FunctionDecl("api.getAttribute", [get])],
+    )
+    try:
+        return _is_true(environment.compile(expression).eval(data=data))
+    except (RuntimeError, ValueError, TypeError):
+        return False
+
+
+def _is_true(value: Any) -> bool:
+    return value is not None and value.type() == cel.Type.BOOL and value.plain_value() is True
+
+
+def _evaluate(expression: str, values: Mapping[str, Any]) -> Any:
+    try:
+        value = _compile(expression).eval(data=dict(values))
+    except (RuntimeError, ValueError, TypeError):
+        return None
+    return None if value.type() == cel.Type.ERROR else value
+
+
+@cache
+def _environment() -> cel.Env:
+    names = ("assertion", "google", "attribute")
+    return cel.NewEnv(
+        variables=dict.fromkeys(names, cel.Type.DYN),
+        extensions=[ext_strings.ExtStrings()],
+        functions=[_extract_function()],
+    )
+
+
+@cache
+def _compile(expression: str) -> cel.Expression:
+    return _environment().compile(expression)
+
+
+def _extract_function() -> cel.FunctionDecl:
+    overload = cel.Overload(
+        "string_extract",
+        return_type=cel.Type.STRING,
+        parameters=[cel.Type.STRING, cel.Type.STRING],
+        is_member=True,
+        impl=extract,
+    )
+    return cel.FunctionDecl("extract", [overload])

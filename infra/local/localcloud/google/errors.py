@@ -1,0 +1,135 @@
+"""Google's two error shapes: google.rpc.Status for APIs, RFC 6749 for the token endpoint.
+
+The texts are Google's own where they are known. No text carries a token or a key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localcloud.web import Request, Response, Site
+
+CODES = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "UNIMPLEMENTED": 501,
+}
+"""google.rpc.Code names to HTTP statuses (google/rpc/code.proto)."""
+
+MISSING_CREDENTIALS = (
+    "Request is missing required authentication credential. Expected OAuth 2 access token, login "
+    "cookie or other valid authentication credential. See "
+    "https://developers.google.com/identity/sign-in/web/devconsole-project."
+)
+INVALID_CREDENTIALS = (
+    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie "
+    "or other valid authentication credential. See "
+    "https://developers.google.com/identity/sign-in/web/devconsole-project."
+)
+
+
+@dataclass(eq=False)
+class GoogleError(Exception):
+    """A refusal in google.rpc.Status form."""
+
+    status: str
+    message: str
+    details: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The HTTP status."""
+        return CODES[self.status]
+
+    def response(self) -> Response:
+        """The refusal on the wire."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "status": self.status}
+        if self.details:
+            error["details"] = list(self.details)
+        extra = (("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/"'),)
+        return Response.json(self.code, {"error": error}, *(extra if self.code == 401 else ()))
+
+
+@dataclass(eq=False)
+class OAuthError(Exception):
+    """A refusal of the token endpoint (RFC 6749 section 5.2)."""
+
+    error: str
+    description: str
+    code: int = 400
+
+    def response(self) -> Response:
+        """The refusal on the wire."""
+        body = {"error": self.error, "error_description": self.description}
+        return Response.json(self.code, body)
+
+
+def answering(site: Callable[[Request], Response]) -> Site:
+    """Turn the refusals a site raises into answers."""
+
+    def answer(request: Request) -> Response:
+        try:
+            return site(request)
+        except (GoogleError, OAuthError) as refusal:
+            return refusal.response()
+
+    return answer
+
+
+def error_info(reason: str, domain: str, **metadata: str) -> dict[str, Any]:
+    """A google.rpc.ErrorInfo detail."""
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    return {"@type": kind, "reason": reason, "domain": domain, "metadata": metadata}
+
+
+def invalid_argument(message: str, *fields: str) -> GoogleError:
+    """A 400; `fields` are named as google.rpc.BadRequest violations."""
+    if not fields:
+        return GoogleError("INVALID_ARGUMENT", message)
+    violations = [{"field": name, "description": message} for name in fields]
+    kind = "type.googleapis.com/google.rpc.BadRequest"
+    return GoogleError(
+        "INVALID_ARGUMENT", message, ({"@type": kind, "fieldViolations": violations},)
+    )
+
+
+def permission_denied(permission: str) -> GoogleError:
+    """The 403 of IAM, which does not tell a missing grant from a missing resource."""
+    return GoogleError(
+        "PERMISSION_DENIED",
+        f"Permission '{permission}' denied on resource (or it may not exist).",
+        (error_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", permission=permission),),
+    )
+
+
+def not_found(request: Request) -> Response:
+    """The answer for a route that this stand-in does not serve: it never pretends."""
+    message = f"the embedded cloud does not serve {request.method} {request.host}{request.path}"
+    return GoogleError("UNIMPLEMENTED", message).response()
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The request body as a JSON object, refused as Google's parser refuses it."""
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        text = "Invalid JSON payload received. Unexpected token."
+        raise invalid_argument(text) from None
+    if not isinstance(value, dict):
+        text = "Invalid JSON payload received. Expected an object."
+        raise invalid_argument(text)
+    return value
+
+
+def unknown_field(name: str) -> GoogleError:
+    """A JSON field that the request message does not have."""
+    text = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
+    kind = "type.googleapis.com/google.rpc.BadRequest"
+    detail = {"@type": kind, "fieldViolations": [{"description": text}]}
+    return GoogleError("INVALID_ARGUMENT", text, (detail,))

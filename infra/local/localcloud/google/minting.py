@@ -1,0 +1,136 @@
+"""What IAM Credentials mints once the caller is allowed: tokens, ID tokens, signatures."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localcloud.google import audit
+from localcloud.google.cloud import Cloud
+from localcloud.google.errors import invalid_argument
+from localcloud.google.principals import ServiceAccountPrincipal
+from localcloud.google.tokens import IssuedToken
+from localcloud.world import ServiceAccount
+
+ISSUER = "https://accounts.google.com"
+DEFAULT_LIFETIME = 3600
+MAX_LIFETIME = 3600
+EXTENDED_LIFETIME = 43_200
+ID_TOKEN_LIFETIME = 3600
+MAX_JWT_LIFETIME = 12 * 3600
+_DURATION = re.compile(r"(-?[0-9]{1,12})(\.[0-9]{1,9})?s")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The account to speak for, and who impersonates it (origin first)."""
+
+    account: ServiceAccount
+    chain: tuple[str, ...]
+
+
+def access_token(
+    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+) -> dict[str, Any]:
+    """GenerateAccessTokenResponse."""
+    scopes = message.get("scope", [])
+    if not scopes:
+        raise invalid_argument("At least one scope is required.", "scope")
+    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
+        raise invalid_argument("Request contains an invalid scope.", "scope")
+    extended = target.account.email in cloud.world.google.lifetime_extension
+    lifetime = _lifetime(message.get("lifetime"), EXTENDED_LIFETIME if extended else MAX_LIFETIME)
+    principal = ServiceAccountPrincipal(
+        target.account.email, target.account.unique_id, target.chain
+    )
+    token = IssuedToken(principal, frozenset(scopes), int(now) + lifetime)
+    text = cloud.tokens.issue(token, now)
+    return {"accessToken": text, "expireTime": audit.timestamp(token.expires_at)}
+
+
+def id_token(cloud: Cloud, target: Target, message: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """GenerateIdTokenResponse."""
+    audience = message.get("audience", "")
+    if not audience:
+        raise invalid_argument("The audience is required.", "audience")
+    account = target.account
+    claims: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": audience,
+        "azp": account.email if message.get("useEmailAzp") else account.unique_id,
+        "sub": account.unique_id,
+        "iat": int(now),
+        "exp": int(now) + ID_TOKEN_LIFETIME,
+    }
+    if message.get("includeEmail"):
+        claims |= {"email": account.email, "email_verified": True}
+    if message.get("organizationNumberIncluded"):
+        claims["google"] = {"organization_number": None}
+    return {"token": cloud.key.sign_jwt(claims)}
+
+
+def sign_blob(
+    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float  # noqa: ARG001
+) -> dict[str, Any]:
+    """SignBlobResponse, signed with the account's own key."""
+    try:
+        # proto3 JSON takes both alphabets, with or without padding.
+        text = message.get("payload", "").replace("-", "+").replace("_", "/").rstrip("=")
+        payload = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        text = "Invalid value at 'payload' (TYPE_BYTES), Base64 decoding failed."
+        raise invalid_argument(text, "payload") from None
+    if not payload:
+        raise invalid_argument("The payload is required.", "payload")
+    key = cloud.account_key(target.account.unique_id)
+    return {"keyId": key.kid, "signedBlob": base64.b64encode(key.sign(payload)).decode()}
+
+
+def sign_jwt(
+    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+) -> dict[str, Any]:
+    """SignJwtResponse, signed with the account's own key."""
+    try:
+        claims = json.loads(message.get("payload", ""))
+    except (ValueError, RecursionError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise invalid_argument("The payload must be a JSON object.", "payload")
+    expires = claims.get("exp", now + 1)
+    if type(expires) not in (int, float) or not now <= expires <= now + MAX_JWT_LIFETIME:
+        text = "The exp claim must not be in the past or more than 12 hours in the future."
+        raise invalid_argument(text, "payload")
+    key = cloud.account_key(target.account.unique_id)
+    return {"keyId": key.kid, "signedJwt": key.sign_jwt(claims)}
+
+
+def _lifetime(text: str | None, longest: int) -> int:
+    """Seconds of a google-duration; a fraction counts as the whole seconds below it."""
+    if text is None:
+        return DEFAULT_LIFETIME
+    shape = _DURATION.fullmatch(text)
+    if shape is None:
+        message = (
+            "Invalid value at 'lifetime' (type.googleapis.com/google.protobuf.Duration), Field "
+            "'lifetime', Illegal duration format; duration must end with 's'"
+        )
+        raise invalid_argument(message, "lifetime")
+    seconds = int(shape[1])
+    if seconds < 1:
+        raise invalid_argument("The lifetime must be positive.", "lifetime")
+    if seconds > longest or (seconds == longest and shape[2] and int(shape[2][1:])):
+        message = (
+            "The lifetime exceeds 1 hour. To set a lifetime of up to 12 hours, add the service "
+            "account to an organization policy that enforces the "
+            "`constraints/iam.allowServiceAccountCredentialLifetimeExtension` constraint."
+        )
+        if longest > MAX_LIFETIME:
+            message = "The lifetime exceeds 12 hours."
+        raise invalid_argument(message, "lifetime")
+    return seconds
