@@ -16,7 +16,6 @@ import ipaddress
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 from tokenvend.errors import DeadlineExceeded, Misconfigured, UpstreamUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -192,8 +192,8 @@ class Transport:
         return host
 
     def _once(self, call: Call, host: str, deadline: Deadline) -> Answer:
-        import requests  # noqa: PLC0415 - 130 ms of import that a cache hit never needs
-        import urllib3.exceptions  # noqa: PLC0415
+        import requests
+        import urllib3.exceptions
 
         left = deadline.remaining()
         failure = ""
@@ -237,7 +237,7 @@ class Transport:
             response.close()
 
     def _pool(self) -> HTTPAdapter:
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+        from requests.adapters import HTTPAdapter
 
         with self._lock:
             if self._adapter is None:
@@ -282,7 +282,7 @@ def _is_platform(host: str, plain_hosts: Iterable[str]) -> bool:
 
 
 def _prepared(call: Call) -> requests.PreparedRequest:
-    import requests  # noqa: PLC0415
+    import requests
 
     headers = {"User-Agent": "tokenvend", "Accept-Encoding": "identity", **call.headers}
     return requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()

@@ -1,0 +1,1 @@
+"""Google's side: the token exchange and service account impersonation."""

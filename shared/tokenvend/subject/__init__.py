@@ -1,0 +1,1 @@
+"""Our own identity, proved in the form Google's Security Token Service takes."""
