@@ -1,0 +1,23 @@
+"""Who may have what: text -> CompiledPolicy, and the decision over it.
+
+Pure: no clock, no environment, no files, no network. The operator's tools (`lint`, `explain`,
+`cases`, `diff`, `matrix`, `schema`) are modules of their own that a function never loads.
+"""
+
+from tokenvend.policy.compiled import CompiledPolicy, GrantRule, Mode
+from tokenvend.policy.compiler import compile_policy
+from tokenvend.policy.decision import Decision, GrantView, decide, grants_of
+from tokenvend.policy.problems import PolicyError, Problem
+
+__all__ = [
+    "CompiledPolicy",
+    "Decision",
+    "GrantRule",
+    "GrantView",
+    "Mode",
+    "PolicyError",
+    "Problem",
+    "compile_policy",
+    "decide",
+    "grants_of",
+]

@@ -1,0 +1,195 @@
+"""Text -> CompiledPolicy. Refuses whatever it does not know for certain how to enforce.
+
+All problems are told at once, each with its line, its grant and what to write instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tokenvend.policy import values
+from tokenvend.policy.boundary import check_boundary
+from tokenvend.policy.callers import read_callers
+from tokenvend.policy.compiled import (
+    AccessLimits,
+    CompiledPolicy,
+    GrantRule,
+    IdLimits,
+    Mode,
+    build_index,
+)
+from tokenvend.policy.document import read, refuse
+from tokenvend.policy.fields import Table
+from tokenvend.policy.matchers import values as matcher_values
+from tokenvend.policy.problems import Report, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tokenvend.policy.matchers import Matcher
+
+MAX_GRANTS = 20_000
+MAX_SCOPES = 50
+MAX_AUDIENCES = 100
+MAX_DELEGATES = 10
+
+
+def compile_policy(text: str, *, source: str = "policy.toml") -> CompiledPolicy:
+    """Compile TOML, or JSON where the text starts with `{`. `source` names it in messages.
+
+    Raises PolicyError with every problem found.
+    """
+    tree = read(text, source)
+    report = Report()
+    root = Table(tree, (), report)
+    _check_version(root)
+    mode = _mode(root) or Mode.ENFORCE
+    grants = [_grant(table, mode) for table in root.tables("grant", most=MAX_GRANTS)]
+    root.close()
+    _check_names(root, grants)
+    if report.found:
+        raise refuse(report, tree, text, source)
+    return _compiled(mode, tuple(grants))
+
+
+def _compiled(mode: Mode, grants: tuple[GrantRule, ...]) -> CompiledPolicy:
+    return CompiledPolicy(
+        digest=_digest(mode, grants),
+        mode=mode,
+        grants=grants,
+        index=build_index(grants),
+        by_name=MappingProxyType({grant.name: place for place, grant in enumerate(grants)}),
+    )
+
+
+def _check_version(root: Table) -> None:
+    version = root.typed(int, "version", advice="version = 1")
+    if version is not None and version != 1:
+        root.problem(f"`version` {version} is not known here; write version = 1", "version")
+
+
+def _check_names(root: Table, grants: list[GrantRule]) -> None:
+    """A second grant of the same name would make `grant` in a request, and the audit, ambiguous."""
+    seen: set[str] = set()
+    for place, grant in enumerate(grants):
+        if grant.name and grant.name in seen:
+            root.problem(f"the name {shown(grant.name)} is taken; choose another", "grant", place)
+        seen.add(grant.name)
+
+
+def _grant(table: Table, mode: Mode) -> GrantRule:
+    name = table.parsed("name", values.name, advice="a name that the audit record can show")
+    callers = read_callers(table)
+    service_account = table.parsed("service_account", values.service_account)
+    direct = table.typed(bool, "direct")
+    _check_target(table, direct=direct)
+    delegates = table.list_of("delegates", values.service_account, most=MAX_DELEGATES)
+    if direct and delegates:
+        table.problem("`delegates` has no meaning for a direct grant; remove it", "delegates")
+    access_token = _access_token(table, callers, direct=direct)
+    id_token = _id_token(table, direct=direct)
+    if not table.has("access_token") and not table.has("id_token"):
+        table.problem("grants nothing; add [grant.access_token] or [grant.id_token]")
+    not_before, expires = _moment(table, "not_before"), _moment(table, "expires")
+    if not_before is not None and expires is not None and not_before >= expires:
+        table.problem("`expires` is not after `not_before`, so the grant never holds", "expires")
+    own_mode = _mode(table)
+    table.close()
+    return GrantRule(
+        name=name or "",
+        callers=callers,
+        service_account=service_account,
+        access_token=access_token,
+        id_token=id_token,
+        delegates=delegates,
+        not_before=not_before,
+        expires=expires,
+        mode=own_mode or mode,
+    )
+
+
+def _check_target(table: Table, *, direct: bool | None) -> None:
+    if direct and table.has("service_account"):
+        table.problem("has both `service_account` and `direct`; keep the one you mean", "direct")
+    elif direct is False and not table.has("service_account"):
+        table.problem("`direct = false` names no target; write `service_account`", "direct")
+    elif not table.has("direct") and not table.has("service_account"):
+        table.problem("names no target; write `service_account`, or `direct = true`")
+
+
+def _access_token(
+    grant: Table, callers: tuple[Matcher, ...], *, direct: bool | None
+) -> AccessLimits | None:
+    table = grant.table("access_token")
+    if table is None:
+        return None
+    advice = 'the scopes the tokens have, such as ["https://www.googleapis.com/auth/pubsub"]'
+    scopes = table.list_of("scopes", values.scope, most=MAX_SCOPES, advice=advice)
+    max_lifetime = table.parsed("max_lifetime", values.lifetime)
+    if direct and table.has("max_lifetime"):
+        table.problem(
+            "`max_lifetime` cannot be held for a direct token, whose life Google's STS decides; "
+            "remove it",
+            "max_lifetime",
+        )
+    check_boundary(table, callers)
+    table.close()
+    return AccessLimits(scopes, None if direct else max_lifetime or values.DEFAULT_LIFETIME)
+
+
+def _id_token(grant: Table, *, direct: bool | None) -> IdLimits | None:
+    table = grant.table("id_token")
+    if table is None:
+        return None
+    if direct:
+        table.problem("a direct grant has no service account to be named in an ID token; remove it")
+    advice = 'who accepts the tokens, such as ["https://orders-*.run.app"]'
+    audiences = table.list_of("audiences", values.audience, most=MAX_AUDIENCES, advice=advice)
+    table.close()
+    return IdLimits(audiences)
+
+
+def _mode(table: Table) -> Mode | None:
+    def parse(text: str) -> Mode:
+        if text not in Mode:
+            msg = f'must be "enforce" or "shadow", not {shown(text)}'
+            raise ValueError(msg)
+        return Mode(text)
+
+    return table.parsed("mode", parse)
+
+
+def _moment(table: Table, key: str) -> int | None:
+    value = table.take(key)
+    if not table.has(key):
+        return None
+    try:
+        return values.moment(value, up=key == "not_before")
+    except ValueError as error:
+        table.problem(f"`{key}` {error}", key)
+        return None
+
+
+def _digest(mode: Mode, grants: Iterable[GrantRule]) -> str:
+    content = {"version": 1, "mode": mode, "grant": [canonical(grant) for grant in grants]}
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def canonical(grant: GrantRule) -> dict[str, object]:
+    """The grant's content in one fixed form: every key, in one order, times in epoch seconds."""
+    access, identity = grant.access_token, grant.id_token
+    return {
+        "name": grant.name,
+        "callers": [matcher_values(matcher) for matcher in grant.callers],
+        "service_account": grant.service_account,
+        "delegates": grant.delegates,
+        "scopes": access and access.scopes,
+        "max_lifetime": access and access.max_lifetime,
+        "audiences": identity and [str(pattern) for pattern in identity.audiences],
+        "not_before": grant.not_before,
+        "expires": grant.expires,
+        "mode": grant.mode,
+    }

@@ -1,0 +1,162 @@
+"""Whether one grant permits one request: the conditions in order, and the first that fails.
+
+Two kinds of condition. *What for* (the grant's name, the service account, the kind of token) is
+never relaxed. *How much* (dates, scopes, audience, lifetime) is held by a grant that enforces, and
+only reported by one in shadow mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tokenvend.model import (
+    AccessTokenGrant,
+    AccessTokenRequest,
+    Grant,
+    IdTokenGrant,
+    IdTokenRequest,
+    TokenRequest,
+)
+from tokenvend.policy.problems import shown
+from tokenvend.policy.values import DEFAULT_LIFETIME, MAX_LIFETIME, plausible_audience
+
+if TYPE_CHECKING:
+    from tokenvend.policy.compiled import AccessLimits, GrantRule, IdLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A condition that failed. `passed`: how many conditions held before it; `reason`: for the
+    operator; `relaxed`: whether shadow mode lets it pass.
+    """
+
+    passed: int
+    reason: str
+    relaxed: bool = False
+
+
+def refusals(rule: GrantRule, request: TokenRequest, now: int) -> list[Refusal]:
+    """What stands against the request: one refusal that is never relaxed, or every limit that it
+    passes, or nothing. `now`: epoch seconds.
+    """
+    never = _never_relaxed(rule, request)
+    if never is not None:
+        return [never]
+    date = _outside_dates(rule, now)
+    found = [] if not date else [Refusal(4, date, relaxed=True)]
+    match request:
+        case AccessTokenRequest() if rule.access_token is not None:
+            return found + _beyond_access(rule.access_token, request)
+        case IdTokenRequest() if rule.id_token is not None:
+            return found + _beyond_id(rule.id_token, request)
+        case _:
+            return [_no_such_kind(rule, request)]
+
+
+def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
+    """The token that a permitted request gets: what was asked, or all the rule has."""
+    match request:
+        case AccessTokenRequest() if rule.access_token is not None:
+            limits = rule.access_token
+            return AccessTokenGrant(
+                name=rule.name,
+                service_account=rule.service_account,
+                scopes=_scopes(limits, request),
+                lifetime=_lifetime(limits, request),
+                delegates=rule.delegates,
+            )
+        case IdTokenRequest() if rule.service_account is not None:
+            return IdTokenGrant(
+                name=rule.name,
+                service_account=rule.service_account,
+                audience=request.audience,
+                include_email=request.include_email,
+                delegates=rule.delegates,
+            )
+        case _:
+            msg = "the rule has no such kind of token"
+            raise ValueError(msg)
+
+
+def _never_relaxed(rule: GrantRule, request: TokenRequest) -> Refusal | None:
+    if request.grant is not None and request.grant != rule.name:
+        return Refusal(0, f"the request asks for the grant {shown(request.grant)}")
+    if request.service_account is not None and request.service_account != rule.service_account:
+        of = shown(rule.service_account) if rule.service_account else "no service account (direct)"
+        return Refusal(1, f"it is for {of}, not {shown(request.service_account)}")
+    match request:
+        case AccessTokenRequest():
+            offered = rule.access_token is not None
+        case IdTokenRequest():
+            offered = rule.id_token is not None and rule.service_account is not None
+    if not offered:
+        return _no_such_kind(rule, request)
+    return _impossible(rule, request)
+
+
+def _no_such_kind(rule: GrantRule, request: TokenRequest) -> Refusal:
+    asked = "access" if isinstance(request, AccessTokenRequest) else "ID"
+    other = "ID tokens" if rule.access_token is None else "access tokens"
+    return Refusal(2, f"it gives {other} and the request is for an {asked} token")
+
+
+def _impossible(rule: GrantRule, request: TokenRequest) -> Refusal | None:
+    """What Google would not give to anyone, in whatever mode."""
+    match request:
+        case AccessTokenRequest(lifetime=int(lifetime)):
+            if rule.service_account is None:
+                return Refusal(3, "a direct token's lifetime is up to Google's STS; ask for none")
+            if not 1 <= lifetime <= MAX_LIFETIME:
+                return Refusal(3, f"a lifetime of {lifetime} s is not from 1 to {MAX_LIFETIME} s")
+        case IdTokenRequest(audience=audience) if not plausible_audience(audience):
+            return Refusal(3, f"{shown(audience)} cannot be an audience")
+    return None
+
+
+def _outside_dates(rule: GrantRule, now: int) -> str:
+    if rule.not_before is not None and now < rule.not_before:
+        return f"it holds only from {_date(rule.not_before)}"
+    if rule.expires is not None and now >= rule.expires:
+        return f"it expired at {_date(rule.expires)}"
+    return ""
+
+
+def _beyond_access(limits: AccessLimits, request: AccessTokenRequest) -> list[Refusal]:
+    found: list[Refusal] = []
+    extra = [scope for scope in request.scopes if scope not in limits.scopes]
+    if extra:
+        named = ", ".join(shown(scope) for scope in extra[:3])
+        found.append(Refusal(5, f"its scopes do not include {named}", relaxed=True))
+    asked, most = request.lifetime, limits.max_lifetime
+    if asked is not None and most is not None and asked > most:
+        reason = f"its tokens live at most {most} s and {asked} s were asked for"
+        found.append(Refusal(6, reason, relaxed=True))
+    return found
+
+
+def _beyond_id(limits: IdLimits, request: IdTokenRequest) -> list[Refusal]:
+    if any(pattern.matches(request.audience) for pattern in limits.audiences):
+        return []
+    reason = f"its audiences do not include {shown(request.audience)}"
+    return [Refusal(5, reason, relaxed=True)]
+
+
+def _scopes(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
+    """In the rule's order, so that two spellings of one request share a cached token."""
+    if not request.scopes:
+        return limits.scopes
+    known = tuple(scope for scope in limits.scopes if scope in request.scopes)
+    beyond = {scope for scope in request.scopes if scope not in limits.scopes}
+    return (*known, *sorted(beyond))
+
+
+def _lifetime(limits: AccessLimits, request: AccessTokenRequest) -> int | None:
+    if limits.max_lifetime is None or request.lifetime is not None:
+        return request.lifetime
+    return min(DEFAULT_LIFETIME, limits.max_lifetime)
+
+
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
