@@ -1,0 +1,36 @@
+"""The `tokenvend` command. Each subcommand's module is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from tokenvend import __version__
+
+# Subcommand to the module that holds it under the same name.
+COMMANDS = {"local": "tokenvend.cli.local"}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own.
+
+    A client's `tokenvend access-token` must not pay for, or need, the embedded cloud's libraries.
+    """
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Every subcommand's name."""
+        return sorted(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """The subcommand of this name, imported now."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[name]), name)
+        return command
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(__version__, prog_name="tokenvend")
+def main() -> None:
+    """Keyless Google Cloud tokens for AWS and Azure workloads."""

@@ -1,0 +1,192 @@
+"""`tokenvend local`: the embedded cloud with both functions, for development and demonstration.
+
+`up` keeps it running, `env` turns a shell into one of its callers, `demo` shows the whole job.
+Needs a checkout of the repository: the embedded cloud is not part of the wheel.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+import requests
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from localcloud.cloud import Cloud
+    from localcloud.demo import Step
+
+DIRECTORY = Path(".local")
+ADMIN_TIMEOUT = 5
+NOT_FOUND = 404
+NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
+
+_directory = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DIRECTORY,
+    show_default=True,
+    help="Where the running cloud keeps its addresses and its CA.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group()
+def local() -> None:
+    """The embedded cloud: AWS, Azure and Google on loopback, with both functions."""
+
+
+@local.command()
+@_directory
+@_json
+def up(directory: Path, *, as_json: bool) -> None:
+    """Run the local cloud and both functions until Ctrl-C."""
+    console = Console(stderr=as_json, highlight=False)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with _cloud(directory, console):
+        endpoints = _document(directory / "endpoints.json")
+        if as_json:
+            click.echo(json.dumps(endpoints))
+        else:
+            console.print(_addresses(endpoints))
+        stopped.wait()
+    console.print("Stopped.")
+
+
+@local.command()
+@_directory
+@click.option("--as", "name", required=True, metavar="NAME", help="etl, stranger, reporting, …")
+def env(directory: Path, name: str) -> None:
+    """Print the lines that make a shell a caller of the local cloud.
+
+    Use it as: eval "$(tokenvend local env --as etl)"
+    """
+    for variable, value in sorted(_caller_environment(directory, name).items()):
+        click.echo(f"export {variable}={shlex.quote(value)}")
+
+
+@local.command()
+@_json
+def demo(*, as_json: bool) -> None:
+    """Vend tokens through both functions, use them, and show a denial on each cloud.
+
+    Exits with 1 if any step fails. Tokens are never printed.
+    """
+    from localcloud.demo import run  # noqa: PLC0415 -- only the checkout has it
+
+    console = Console(stderr=as_json, highlight=False)
+    began = time.perf_counter()
+    steps: list[Step] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="tokenvend-demo-") as temporary,
+        _cloud(Path(temporary) / ".local", console) as cloud,
+    ):
+        started = time.perf_counter() - began
+        console.print(f"[bold]The local cloud and both functions[/] are up ({started:.1f} s)")
+        for step in run(cloud.environment_for):
+            _show(console, step, first=not steps or steps[-1].cloud != step.cloud)
+            steps.append(step)
+    ok, spent = all(step.ok for step in steps), time.perf_counter() - began
+    if as_json:
+        shown = [asdict(step) for step in steps]
+        click.echo(json.dumps({"ok": ok, "seconds": round(spent, 3), "steps": shown}))
+    verdict = "[green]Every step did what it should" if ok else "[red]A step failed"
+    console.print(f"\n[bold]{verdict}[/] ({len(steps)} steps, {spent:.1f} s in all)")
+    if not ok:
+        raise SystemExit(1)
+
+
+@contextmanager
+def _cloud(directory: Path, console: Console) -> Iterator[Cloud]:
+    try:
+        from localcloud.cloud import Cloud  # noqa: PLC0415 -- only the checkout has it
+        from localcloud.world import World  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(_NO_CHECKOUT.format(missing.name)) from missing
+    cloud = Cloud(World.load(), directory)
+    with console.status("Starting the local cloud and both functions …"):
+        cloud.start()
+    try:
+        yield cloud
+    finally:
+        cloud.stop()
+
+
+_NO_CHECKOUT = (
+    "The embedded cloud needs a checkout of the repository and `make setup` ({} is missing)."
+)
+
+
+def _caller_environment(directory: Path, name: str) -> dict[str, str]:
+    admin = _document(directory / "admin.json")
+    try:
+        answer = requests.get(
+            f"{admin['url']}/env/{quote(name, safe='')}",
+            headers={"Authorization": f"Bearer {admin['token']}"},
+            timeout=ADMIN_TIMEOUT,
+        )
+    except requests.ConnectionError as gone:
+        # Its files outlive a cloud that was killed.
+        raise click.ClickException(NOTHING_RUNS) from gone
+    if answer.status_code == NOT_FOUND:
+        raise click.ClickException(f"The local cloud knows no caller {name!r}.")
+    answer.raise_for_status()
+    variables: dict[str, str] = answer.json()
+    return variables
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as absent:
+        raise click.ClickException(NOTHING_RUNS) from absent
+    return document
+
+
+def _addresses(endpoints: dict[str, Any]) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    for label, key in _LABELS:
+        table.add_row(f"[bold]{label}[/]", escape(str(endpoints[key])))
+    table.add_row("", "")
+    table.add_row(
+        "[bold]Become a caller[/]", escape('eval "$(.venv/bin/tokenvend local env --as etl)"')
+    )
+    return Panel(table, title="The local cloud is up", subtitle="Ctrl-C stops it", expand=False)
+
+
+_LABELS = (
+    ("AWS function", "aws"),
+    ("Azure function", "azure"),
+    ("the same without TLS", "aws_http"),
+    ("", "azure_http"),
+    ("Proxy", "proxy"),
+    ("CA bundle", "ca_bundle"),
+)
+
+
+def _show(console: Console, step: Step, *, first: bool) -> None:
+    if first:
+        console.print(f"\n[bold]{step.cloud}[/]")
+    mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
+    console.print(
+        f"  {mark} {step.seconds * 1000:6.0f} ms  {escape(step.title)}"
+        f"  [dim]{escape(step.detail)}[/]",
+        soft_wrap=True,
+    )
