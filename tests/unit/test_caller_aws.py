@@ -1,0 +1,267 @@
+"""Callers whom AWS authenticated: which principal an event names, and whose events count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tokenvend.caller import (
+    Authenticator,
+    EntraSettings,
+    FunctionBinding,
+    GatewayBinding,
+    OidcIssuer,
+)
+from tokenvend.errors import Misconfigured, Unauthenticated
+from tokenvend.jwks import KeySets
+from tokenvend.model import (
+    AwsCaller,
+    AwsIamIdentity,
+    AwsJwtIdentity,
+    Caller,
+    EntraCaller,
+    HttpRequest,
+    LambdaCaller,
+    LambdaInvocation,
+    OidcCaller,
+    PlatformIdentity,
+)
+
+from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
+
+ACCOUNT = "111122223333"
+API = "a1b2c3d4e5"
+ETL = f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/session-1"
+FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:tokenvend"
+TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+OBJECT = "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02"
+APP = "1b1d3f60-7c2e-4c52-bb63-6e2f8a5d9c02"
+GITHUB = "https://token.actions.githubusercontent.com"
+SENDER = Recorder({f"{GITHUB}/keys": key_set(rsa_key().jwk())})
+
+CONFIGURED = Authenticator(
+    KeySets(SENDER, Clock()),
+    Clock(),
+    gateway=GatewayBinding(ACCOUNT, frozenset({API})),
+    function=FunctionBinding(ACCOUNT, "tokenvend"),
+    entra=EntraSettings(frozenset({TENANT}), frozenset({"api://tokenvend"})),
+    issuers=(OidcIssuer(GITHUB, frozenset({"tokenvend"}), f"{GITHUB}/keys"),),
+)
+EMPTY = Authenticator(KeySets(SENDER, Clock()), Clock())
+
+
+def iam(arn: str = ETL, **changes: str) -> AwsIamIdentity:
+    """An event of our own gateway."""
+    return replace(AwsIamIdentity(arn, ACCOUNT, API, ACCOUNT), **changes)
+
+
+def who(
+    platform: PlatformIdentity, authenticator: Authenticator = CONFIGURED, bearer: str = ""
+) -> Caller:
+    """The caller that this platform identity makes."""
+    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+    request = HttpRequest("POST", "/v1/access-token", headers, platform=platform)
+    return authenticator.authenticate(request, deadline())
+
+
+def github_token() -> str:
+    """A bearer token that would be accepted on its own."""
+    return rsa_key().sign(
+        {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", "iat": NOW, "exp": NOW + 300}
+    )
+
+
+def test_an_assumed_role_is_its_role_and_the_session_only_a_note() -> None:
+    expected = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", "session-1", "o-1")
+    caller = who(iam(organization="o-1"))
+    assert caller == expected
+    assert caller.id == who(iam(ETL.replace("session-1", "session-2"))).id
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_every_public_partition_is_known(partition: str) -> None:
+    caller = who(iam(ETL.replace("arn:aws:", f"arn:{partition}:")))
+    assert caller.id == f"arn:{partition}:iam::{ACCOUNT}:role/etl"
+
+
+def test_a_user_is_its_own_arn() -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:user/ops/operator"
+    assert who(iam(arn)) == AwsCaller(arn, ACCOUNT)
+
+
+@pytest.mark.parametrize("path", ["assumed-role/etl/", "x/assumed-role/etl/", "role/etl/"])
+def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(path: str) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:user/{path}session-1"
+    caller = who(iam(arn))
+    assert caller == AwsCaller(arn, ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        f"arn:aws:iam::{ACCOUNT}:root",
+        f"arn:aws:sts::{ACCOUNT}:federated-user/etl",
+        f"arn:aws:iam::{ACCOUNT}:role/etl",
+        f"arn:aws:iam::{ACCOUNT}:assumed-role/etl/session-1",
+        f"arn:aws:sts::{ACCOUNT}:user/etl",
+        f"arn:aws-evil:sts::{ACCOUNT}:assumed-role/etl/session-1",
+        f"arn:aws:sts:us-east-1:{ACCOUNT}:assumed-role/etl/session-1",
+        "arn:aws:sts::11112222333:assumed-role/etl/session-1",
+        "arn:aws:sts::١١١١٢٢٢٢٣٣٣٣:assumed-role/etl/session-1",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role//session-1",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/path/etl/session-1",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/session-1/more",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl*/session-1",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/session-1\n",
+        f" {ETL}",
+        ETL.upper(),
+        f"arn:aws:iam::{ACCOUNT}:user/",
+        f"arn:aws:iam::{ACCOUNT}:user/opérateur",
+        f"arn:aws:iam::{ACCOUNT}:user/a b",
+    ],
+)
+def test_a_principal_that_is_neither_a_role_nor_a_user_is_refused(arn: str) -> None:
+    with pytest.raises(Unauthenticated):
+        who(iam(arn))
+
+
+def test_an_arn_of_another_account_than_the_event_tells_is_refused() -> None:
+    with pytest.raises(Unauthenticated):
+        who(iam(account="444455556666"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api_id": "evil000000"},
+        {"api_id": ""},
+        {"api_id": API.upper()},
+        {"api_account": "444455556666"},
+        {"api_account": ""},
+    ],
+    ids=str,
+)
+def test_a_forged_gateway_event_through_direct_invoke_is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        who(iam(**changes))
+    assert refusal.value.cause == "event not from our gateway"
+    assert "SigV4" in refusal.value.detail
+
+
+def test_a_forged_event_is_refused_whatever_bearer_token_comes_with_it() -> None:
+    with pytest.raises(Unauthenticated):
+        who(iam(api_id="evil000000"), bearer=github_token())
+
+
+def test_a_verified_platform_identity_decides_and_the_bearer_token_is_not_looked_at() -> None:
+    before = len(SENDER.calls)
+    assert who(iam(), bearer=github_token()).id == f"arn:aws:iam::{ACCOUNT}:role/etl"
+    assert len(SENDER.calls) == before
+
+
+@pytest.mark.parametrize(
+    "platform",
+    [
+        iam(),
+        AwsJwtIdentity({"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b"}, API, ACCOUNT),
+        LambdaInvocation(f"{FUNCTION}:etl"),
+    ],
+    ids=lambda platform: type(platform).__name__,
+)
+def test_nothing_configured_accepts_nobody(platform: PlatformIdentity) -> None:
+    with pytest.raises(Unauthenticated):
+        who(platform, EMPTY)
+
+
+def test_a_jwt_authorizer_s_claims_make_an_oidc_caller() -> None:
+    claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", "repository": "a/b"}
+    caller = who(AwsJwtIdentity(claims, API, ACCOUNT))
+    assert caller == OidcCaller(GITHUB, "repo:a/b", tuple(sorted(claims.items())))
+
+
+def test_a_jwt_authorizer_s_claims_make_an_entra_caller() -> None:
+    claims = {
+        "iss": f"https://sts.windows.net/{TENANT}/",
+        "aud": "[api://tokenvend]",
+        "ver": "1.0",
+        "tid": TENANT,
+        "oid": OBJECT,
+        "sub": OBJECT,
+        "appid": APP,
+        "roles": "[Tokens.Read Tokens.Write]",
+    }
+    expected = EntraCaller(TENANT, OBJECT, APP, frozenset({"Tokens.Read", "Tokens.Write"}))
+    assert who(AwsJwtIdentity(claims, API, ACCOUNT)) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "https://evil.example"},
+        {"iss": ""},
+        {"aud": "[tokenvend other]"},
+        {"aud": "tokenvend other"},
+        {"aud": "other"},
+        {"aud": ""},
+        {"sub": ""},
+    ],
+    ids=str,
+)
+def test_a_jwt_authorizer_that_lets_others_in_does_not_make_them_callers(
+    changes: dict[str, str],
+) -> None:
+    claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", **changes}
+    with pytest.raises(Unauthenticated):
+        who(AwsJwtIdentity(claims, API, ACCOUNT))
+
+
+def test_a_forged_jwt_authorizer_event_is_refused() -> None:
+    claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b"}
+    with pytest.raises(Unauthenticated):
+        who(AwsJwtIdentity(claims, "evil000000", ACCOUNT))
+
+
+def test_a_direct_invoke_is_the_alias() -> None:
+    assert who(LambdaInvocation(f"{FUNCTION}:etl")) == LambdaCaller("etl", ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        FUNCTION,
+        f"{FUNCTION}:",
+        f"{FUNCTION}:$LATEST",
+        f"{FUNCTION}:17",
+        f"{FUNCTION}:etl:etl",
+        f"{FUNCTION}:etl\n",
+        f"{FUNCTION}s:etl",
+        f"{FUNCTION}:etl".replace(ACCOUNT, "444455556666"),
+        f"{FUNCTION}:etl".replace(":lambda:", ":states:"),
+        "tokenvend:etl",
+        "",
+    ],
+)
+def test_an_invoke_through_anything_but_an_alias_of_ours_is_refused(arn: str) -> None:
+    with pytest.raises(Unauthenticated):
+        who(LambdaInvocation(arn))
+
+
+@pytest.mark.parametrize(
+    ("account", "api_ids"),
+    [("", {API}), (ACCOUNT, set()), (ACCOUNT, {""}), (ACCOUNT, {"*"}), ("1" * 11, {API})],
+)
+def test_a_gateway_binding_that_would_believe_anyone_cannot_be_made(
+    account: str, api_ids: set[str]
+) -> None:
+    with pytest.raises(Misconfigured):
+        GatewayBinding(account, frozenset(api_ids))
+
+
+@pytest.mark.parametrize(("account", "name"), [("", "tokenvend"), (ACCOUNT, ""), (ACCOUNT, "*")])
+def test_a_function_binding_that_would_believe_anyone_cannot_be_made(
+    account: str, name: str
+) -> None:
+    with pytest.raises(Misconfigured):
+        FunctionBinding(account, name)
