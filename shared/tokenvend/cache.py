@@ -15,9 +15,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tokenvend.errors import DeadlineExceeded, RateLimited, UpstreamUnavailable
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenvend.transport import Deadline

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from tokenvend.errors import RateLimited, TokenvendError, UpstreamRefused, UpstreamUnavailable
 from tokenvend.transport import Answer, retry_after
@@ -175,9 +176,9 @@ def exchange_refusal(answer: Answer, now: float) -> TokenvendError:
     body = _body(answer)
     code = body.get("error") if isinstance(body.get("error"), str) else ""
     text = body.get("error_description")
-    if answer.status == 429 or code == "quota_exceeded":
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or code == "quota_exceeded":
         return _throttled(answer, now, "sts.googleapis.com")
-    if not 400 <= answer.status < 500:
+    if not _is_refusal(answer.status):
         return _unavailable(answer, now, "token exchange")
     if code == "invalid_grant" and "Error connecting to the given credential's issuer" in str(text):
         # Google could not fetch the issuer's keys: that passes.
@@ -189,14 +190,14 @@ def exchange_refusal(answer: Answer, now: float) -> TokenvendError:
 def impersonation_refusal(answer: Answer, service_account: str, now: float) -> TokenvendError:
     """What a failed generateAccessToken or generateIdToken means. `now`: epoch seconds."""
     status = answer.status
-    if status == 429:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _throttled(answer, now, "iamcredentials.googleapis.com")
-    if not 400 <= status < 500:
+    if not _is_refusal(status):
         return _unavailable(answer, now, "impersonation")
     error = _body(answer).get("error")
     fields = error if isinstance(error, dict) else {}
     code = fields.get("status")
-    if status == 401:
+    if status == HTTPStatus.UNAUTHORIZED:
         msg = "Google refused this endpoint's own identity. Try again."
         return FederatedTokenRejected(
             msg, cause="impersonation: status 401: the federated token is not accepted (any more)"
@@ -204,6 +205,10 @@ def impersonation_refusal(answer: Answer, service_account: str, now: float) -> T
     text = f"{fields.get('message')} {_reasons(fields.get('details'))}"
     cause = _cause(_IMPERSONATION, str(code), text, service_account)
     return _refused("impersonation", answer, cause, _safe_code(code))
+
+
+def _is_refusal(status: int) -> bool:
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _body(answer: Answer) -> dict[str, object]:

@@ -11,6 +11,8 @@ import base64
 import json
 import re
 from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tokenvend.errors import Misconfigured, UpstreamUnavailable
@@ -25,7 +27,6 @@ from tokenvend.model import (
     is_service_account_email,
 )
 from tokenvend.transport import Answer, Call, Deadline, Sender
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Google's default, and the life of every ID token, in seconds.
 DEFAULT_LIFETIME = 3600
 MAX_REASON = 200
+_JWT_DOTS = 2
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -123,7 +125,7 @@ class IamCredentials:
         call = Call("POST", url, headers, json.dumps(body).encode())
         # Repeatable: another token is another token, nothing at Google changes.
         answer = self._sender.send(call, deadline, repeatable=True)
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise impersonation_refusal(answer, email, self._now())
         return answer
 
@@ -162,9 +164,8 @@ def _epoch(value: object) -> int | None:
 
 def _claims(jwt: str) -> dict[str, object]:
     """The claims of a token that came from Google over TLS: read, not verified."""
-    parts = jwt.split(".")
+    payload = jwt.split(".")[1] if jwt.count(".") == _JWT_DOTS else ""
     try:
-        payload = parts[1] if len(parts) == 3 else ""
         padded = payload + "=" * (-len(payload) % 4)
         claims = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):

@@ -8,13 +8,14 @@ https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tokenvend.errors import UpstreamUnavailable
 from tokenvend.google.errors import exchange_refusal
 from tokenvend.model import FederatedToken, Secret, SubjectToken
 from tokenvend.transport import Call, Deadline, Sender
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ MAX_TOKEN = 16 * 1024
 MAX_EXPIRES_IN = 86_400
 DEFAULT_EXPIRES_IN = 3600
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -69,7 +70,7 @@ class TokenExchange:
         sent_at = int(self._now())
         # Repeatable: an exchange changes nothing at Google, it only gives another token.
         answer = self._sender.send(call, deadline, repeatable=True)
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise exchange_refusal(answer, self._now())
         fields = answer.json()
         if not isinstance(fields, dict):

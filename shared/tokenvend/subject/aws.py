@@ -30,9 +30,11 @@ from tokenvend.errors import (
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 
 if TYPE_CHECKING:
-    from tokenvend.transport import Deadline
     from collections.abc import Callable, Mapping
+
     from botocore.credentials import Credentials
+
+    from tokenvend.transport import Deadline
 
 # AWS STS refuses a request signed more than 15 minutes ago, so the proof is worth nothing longer.
 SIGNATURE_LIFE = 900
@@ -172,8 +174,8 @@ class AwsSubject:
 
 def _resolve_chain() -> Credentials:
     try:
-        import botocore.session
-        from botocore.config import Config
+        import botocore.session  # noqa: PLC0415 - 150 ms that Lambda's environment keys spare
+        from botocore.config import Config  # noqa: PLC0415
     except ImportError:
         cause = "no AWS keys in the environment, and botocore is not installed (tokenvend[aws])"
         raise Misconfigured(_SETUP, cause=cause) from None
@@ -193,7 +195,7 @@ def _resolve_chain() -> Credentials:
 
 
 def _chain_failure(error: Exception) -> TokenvendError | None:
-    from botocore import exceptions
+    from botocore import exceptions  # noqa: PLC0415 - the chain has imported it already
 
     kind = type(error).__name__
     if isinstance(error, exceptions.ClientError):

@@ -13,8 +13,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from tokenvend.cache import Cache, half_left
@@ -183,8 +184,11 @@ class VirtualMachine:
             except UpstreamUnavailable as error:
                 failure = error
             else:
-                gone = answer.status == 410
-                if answer.status not in _IMDS_RETRIED and answer.status < 500:
+                gone = answer.status == HTTPStatus.GONE
+                if (
+                    answer.status not in _IMDS_RETRIED
+                    and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                ):
                     return _managed_identity_token(answer, self._now())
             wait = next(gone_waits if gone else waits, None)
             if wait is None or wait >= deadline.remaining():
@@ -244,7 +248,7 @@ def _query(version: str, resource: str, client_id: str) -> str:
 
 
 def _managed_identity_token(answer: Answer, now: float) -> SubjectToken:
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         raise _refusal(answer, now)
     fields = answer.json()
     token = fields.get("access_token") if isinstance(fields, dict) else None
@@ -266,10 +270,11 @@ def _unusable(cause: str) -> UpstreamUnavailable:
 def _refusal(answer: Answer, now: float) -> TokenvendError:
     status = answer.status
     wait = retry_after(answer.headers, now)
-    if status == 429:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         msg = "This endpoint fetches its own identity too often. Try again shortly."
         return RateLimited(msg, cause="managed identity endpoint: 429", retry_after=wait or 5)
-    if status in {408, 410} or status >= 500 or status < 400:
+    refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if not refused or status in {408, 410}:
         msg = "This endpoint could not fetch its own identity. Try again shortly."
         cause = f"managed identity endpoint: status {status}"
         return UpstreamUnavailable(msg, cause=cause, retry_after=wait)
