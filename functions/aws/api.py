@@ -48,9 +48,7 @@ class LogSink:
             value=record["durations_us"]["total"],
         )
         if record["cache"]:
-            metrics.add_metric(
-                name=f"cache_{record['cache']}", unit=MetricUnit.Count, value=1
-            )
+            metrics.add_metric(name=f"cache_{record['cache']}", unit=MetricUnit.Count, value=1)
         metrics.flush_metrics()
 
 

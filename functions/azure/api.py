@@ -33,7 +33,7 @@ class LogSink:
 
 api = app.build_azure(os.environ, sink=LogSink(), report=log.error)
 
-routes = func.Blueprint()
+routes = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 # Authentication is the core's: function keys are no identity. host.json sets no route prefix.

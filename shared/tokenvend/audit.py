@@ -131,7 +131,7 @@ def _render(record: AuditRecord) -> dict[str, Any]:
     caller = record.caller
     described = None
     if caller is not None:
-        described = {"type": type(caller).__name__, "id": caller.id, **_plain(asdict(caller))}
+        described = {"kind": caller.kind, "id": caller.id, **_plain(asdict(caller))}
     return {
         "request_id": record.request_id,
         "platform_request_id": record.platform_request_id,

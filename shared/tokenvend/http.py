@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -175,7 +175,7 @@ class _Exchange:
         views = grants_of(policy, caller, int(self._api.now()))
         answer = {
             "caller": wire.render_caller(caller),
-            "grants": [wire.render_grant(view) for view in views],
+            "grants": [asdict(view) for view in views],
             "policy": {"digest": policy.digest, "mode": str(policy.mode)},
         }
         return self._ok(wire.render(answer))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 
 class Secret:
@@ -98,6 +98,8 @@ class AwsCaller:
     `organization`: the `o-…` id where the gateway passes it.
     """
 
+    kind: ClassVar[str] = "aws"
+
     arn: str
     account: str
     role_name: str = ""
@@ -113,6 +115,8 @@ class AwsCaller:
 @dataclass(frozen=True, slots=True)
 class LambdaCaller:
     """Whoever may `lambda:InvokeFunction` on one alias of the function; the alias is the caller."""
+
+    kind: ClassVar[str] = "lambda"
 
     alias: str
     account: str
@@ -130,6 +134,8 @@ class EntraCaller:
     `app_id` is its client id (`appid` or `azp`), `roles` the app roles in the token.
     """
 
+    kind: ClassVar[str] = "entra"
+
     tenant: str
     object_id: str
     app_id: str
@@ -146,6 +152,8 @@ class OidcCaller:
     """A workload that a configured OpenID Connect issuer vouches for. `claims`: the string, number
     and boolean claims of its token, as sorted pairs of name and text.
     """
+
+    kind: ClassVar[str] = "oidc"
 
     issuer: str
     subject: str

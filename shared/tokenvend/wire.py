@@ -16,8 +16,12 @@ from tokenvend.errors import InvalidRequest
 from tokenvend.model import (
     AccessTokenGrant,
     AccessTokenRequest,
+    AwsCaller,
+    EntraCaller,
     IdTokenGrant,
     IdTokenRequest,
+    LambdaCaller,
+    OidcCaller,
     TokenRequest,
     VendedToken,
     is_service_account_email,
@@ -25,6 +29,8 @@ from tokenvend.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tokenvend.model import Caller
 
 MAX_BODY = 64 * 1024
 # https://cloud.google.com/iam/quotas: with the organisation policy that extends lifetimes.
@@ -101,6 +107,26 @@ def render_token(token: VendedToken, now: int) -> bytes:
                 "grant": grant.name,
             }
     return render(answer)
+
+
+def render_caller(caller: Caller) -> dict[str, Any]:
+    """A caller as it is told to itself by `GET /v1/grants`."""
+    more: dict[str, Any]
+    match caller:
+        case AwsCaller():
+            more = {"account": caller.account, "session": caller.session}
+        case LambdaCaller():
+            more = {"account": caller.account, "alias": caller.alias}
+        case EntraCaller():
+            more = {
+                "tenant": caller.tenant,
+                "object_id": caller.object_id,
+                "app_id": caller.app_id,
+                "roles": sorted(caller.roles),
+            }
+        case OidcCaller():
+            more = {"issuer": caller.issuer, "subject": caller.subject}
+    return {"kind": caller.kind, "id": caller.id, **more}
 
 
 def render(value: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,176 @@
+"""The composition root: settings -> one `Api`, for either cloud.
+
+The only place of the server that constructs, and the one that hands clock, randomness and
+environment to the rest. Building opens no connection and reads no file but the policy.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from tokenvend.audit import AuditLog
+from tokenvend.cache import Cache
+from tokenvend.caller import Authenticator, EntraSettings, FunctionBinding, GatewayBinding
+from tokenvend.config import Settings, SettingsError
+from tokenvend.errors import Misconfigured
+from tokenvend.google.iamcredentials import IamCredentials
+from tokenvend.google.sts import TokenExchange
+from tokenvend.http import Api, Ready
+from tokenvend.jwks import KeySets
+from tokenvend.policy import PolicyError, compile_policy
+from tokenvend.service import Vending
+from tokenvend.transport import PLATFORM_NETWORKS, Route, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tokenvend.audit import Sink
+    from tokenvend.model import FederatedToken, Grant, VendedToken
+    from tokenvend.policy import CompiledPolicy
+    from tokenvend.service import Subject
+
+    MakeSubject = Callable[[Settings, Transport], Subject]
+
+
+def build_aws(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
+    """The endpoint on AWS Lambda. `report` takes one line for the operator."""
+
+    def subject(settings: Settings, _: Transport) -> Subject:
+        from tokenvend.subject.aws import AwsSubject  # noqa: PLC0415 -- the other cloud's stays out
+
+        return AwsSubject(
+            settings.environ,
+            audience=settings.google_provider,
+            region=settings.environ.get("AWS_REGION", ""),
+            now=time.time,
+        )
+
+    return _build(environ, subject, sink, report)
+
+
+def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
+    """The endpoint on Azure Functions. `report` takes one line for the operator."""
+
+    def subject(settings: Settings, transport: Transport) -> Subject:
+        from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- as above
+
+        return azure_subject(
+            settings.environ,
+            transport,
+            resource=settings.azure_federation_audience,
+            client_id=settings.azure_client_id or "",
+            now=time.time,
+            sleep=time.sleep,
+        )
+
+    return _build(environ, subject, sink, report)
+
+
+def _build(
+    environ: Mapping[str, str],
+    make_subject: MakeSubject,
+    sink: Sink,
+    report: Callable[[str], None],
+) -> Api:
+    budget, audit_required = 1.0, True
+    state: Ready | Misconfigured
+    try:
+        settings = Settings.from_env(environ)
+        budget, audit_required = settings.budget, settings.audit_required
+        state = _ready(settings, make_subject)
+    except Misconfigured as wrong:
+        for problem in wrong.problems if isinstance(wrong, SettingsError | PolicyError) else ():
+            report(str(problem))
+        state = wrong
+    return Api(
+        state=state,
+        audit=AuditLog(sink, instance=str(uuid.uuid4())),
+        budget=budget,
+        fail_closed=audit_required,
+        now=time.time,
+        monotonic=time.monotonic,
+        report=report,
+    )
+
+
+def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
+    policy = _packaged_policy(settings)
+    entra = (
+        EntraSettings(
+            tenants=frozenset(settings.entra_tenants),
+            audiences=frozenset(settings.entra_audiences),
+        )
+        if settings.entra_tenants
+        else None
+    )
+    sts_host = (
+        f"sts.{settings.google_sts_region}.rep.{settings.universe_domain}"
+        if settings.google_sts_region
+        else f"sts.{settings.universe_domain}"
+    )
+    iam_host = f"iamcredentials.{settings.universe_domain}"
+    transport = Transport(
+        Route(
+            hosts=(sts_host, iam_host, *(entra.hosts if entra else ())),
+            plain_hosts=PLATFORM_NETWORKS,
+            proxy=settings.proxy or "",
+            ca_bundle=settings.ca_bundle or "",
+        ),
+        now=time.time,
+        sleep=time.sleep,
+        random=random.random,
+    )
+    authenticator = Authenticator(
+        keys=KeySets(transport, time.time),
+        now=time.time,
+        gateway=_gateway(settings),
+        function=_function(settings),
+        entra=entra,
+    )
+    federated: Cache[tuple[str, ...], FederatedToken] = Cache(
+        life=lambda token: (token.issued_at, token.expires_at), now=time.time, size=8
+    )
+    vended: Cache[tuple[str, Grant], VendedToken] = Cache(
+        life=lambda token: (token.issued_at, token.expires_at),
+        now=time.time,
+        size=settings.cache_entries,
+    )
+    vending = Vending(
+        policy=lambda: policy,
+        subject=make_subject(settings, transport),
+        exchange=TokenExchange(
+            transport, audience=settings.google_provider, sts_host=sts_host, now=time.time
+        ),
+        iam_credentials=IamCredentials(transport, host=iam_host, now=time.time),
+        federated_tokens=federated,
+        vended_tokens=vended,
+        now=time.time,
+    )
+    return Ready(authenticator, vending)
+
+
+def _packaged_policy(settings: Settings) -> CompiledPolicy:
+    path = settings.policy_file
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise SettingsError(
+            [f"TOKENVEND_POLICY_FILE: {path} cannot be read ({type(unreadable).__name__})"]
+        ) from None
+    return compile_policy(text, source=path.name)
+
+
+def _gateway(settings: Settings) -> GatewayBinding | None:
+    if settings.aws_account is None or not settings.aws_api_ids:
+        return None
+    return GatewayBinding(settings.aws_account, frozenset(settings.aws_api_ids))
+
+
+def _function(settings: Settings) -> FunctionBinding | None:
+    name = settings.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    if settings.aws_account is None or not name:
+        return None
+    return FunctionBinding(settings.aws_account, name)
