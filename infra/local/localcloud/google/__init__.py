@@ -6,13 +6,17 @@ Cloud Run and the public key sets, all on one world, one token store and one aud
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from localcloud.google import credentials, metadata, run, storage, sts
 from localcloud.google.audit import AuditLog, LogEntry
 from localcloud.google.cloud import Cloud
-from localcloud.web import Request, Response, Site
-from localcloud.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localcloud.web import Request, Response, Site
+    from localcloud.world import World
 
 __all__ = ["AuditLog", "LogEntry", "sites"]
 

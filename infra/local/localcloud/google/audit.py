@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_ENTRIES = 10_000
 

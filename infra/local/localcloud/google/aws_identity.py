@@ -12,16 +12,20 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from localcloud.google.errors import OAuthError
 from localcloud.web import Headers, Request, Response
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_TOKEN = 64 * 1024
 MAX_ANSWER = 64 * 1024
+MAX_HEADERS = 32
 _HOST = re.compile(r"sts(\.[a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com")
 _FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _QUERY = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]
@@ -95,7 +99,7 @@ def _destination(url: Any) -> tuple[str, str]:
 
 
 def _headers(entries: Any) -> dict[str, str]:
-    if not isinstance(entries, list) or len(entries) > 32:
+    if not isinstance(entries, list) or len(entries) > MAX_HEADERS:
         _refuse("the headers must be a list")
     headers: dict[str, str] = {}
     for entry in entries:
@@ -122,14 +126,14 @@ def _refuse(reason: str) -> NoReturn:
 class _NoDoctype(ET.TreeBuilder):
     """Entities are how XML answers attack their readers; AWS never sends a DTD."""
 
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+    def doctype(self, name: str, *_: str | None) -> NoReturn:
         message = f"unexpected DTD {name}"
         raise ValueError(message)
 
 
 def _parse(answer: Response) -> AwsIdentity:
     root = _xml(answer)
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         error = {_local(node.tag): (node.text or "").strip() for node in root.iter()}
         text = (
             f"Received invalid AWS response of type {error.get('Code', 'Unknown')} "
@@ -139,11 +143,11 @@ def _parse(answer: Response) -> AwsIdentity:
     results = [node for node in root if _local(node.tag) == "GetCallerIdentityResult"]
     if _local(root.tag) != "GetCallerIdentityResponse" or len(results) != 1:
         raise _unreadable()
-    found = {_local(node.tag): (node.text or "").strip() for node in results[0]}
-    identity = AwsIdentity(found.get("Account", ""), found.get("Arn", ""), found.get("UserId", ""))
-    if not (identity.account and identity.arn and identity.user_id) or len(results[0]) != 3:
+    found = [(_local(node.tag), (node.text or "").strip()) for node in results[0]]
+    fields = dict(found)
+    if sorted(name for name, text in found if text) != ["Account", "Arn", "UserId"]:
         raise _unreadable()
-    return identity
+    return AwsIdentity(fields["Account"], fields["Arn"], fields["UserId"])
 
 
 def _xml(answer: Response) -> ET.Element:

@@ -8,14 +8,16 @@ BOOL that is True ever counts as true here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TEMPLATE = re.compile(r"([^{}]*)\{[A-Za-z_][A-Za-z0-9_]*\}([^{}]*)")
 
@@ -58,11 +60,10 @@ def evaluate_strings(expression: str, values: Mapping[str, Any]) -> tuple[str, .
     """The expression's list of strings (one string counts as a list), or None."""
     value = _evaluate(expression, values)
     plain = None if value is None else value.plain_value()
-    if value is not None and value.type() == cel.Type.STRING:
-        return (plain,)
-    if not isinstance(plain, list) or not all(isinstance(entry, str) for entry in plain):
+    entries = [plain] if isinstance(plain, str) else plain
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         return None
-    return tuple(plain)
+    return tuple(entries)
 
 
 def holds(expression: str, values: Mapping[str, Any]) -> bool:
@@ -86,7 +87,7 @@ def condition_holds(
         "api_get_attribute",
         return_type=cel.Type.STRING,
         parameters=[cel.Type.STRING, cel.Type.STRING],
-        impl=lambda key, default: given.get(key, default),
+        impl=given.get,
     )
     environment = cel.NewEnv(
         # A datetime converts only as a typed variable of its own, not inside a map.

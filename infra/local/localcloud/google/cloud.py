@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from localcloud.google.audit import AuditLog
 from localcloud.google.keys import SigningKey
 from localcloud.google.tokens import TokenStore
-from localcloud.web import Request, Response
-from localcloud.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localcloud.web import Request, Response
+    from localcloud.world import World
 
 
 @dataclass(frozen=True)

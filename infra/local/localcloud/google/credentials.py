@@ -7,13 +7,11 @@ describes. Field names and answers are those of the iamcredentials.v1 discovery 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google import audit, minting
 from localcloud.google.cel import Resource
-from localcloud.google.cloud import Cloud
 from localcloud.google.errors import (
     GoogleError,
     answering,
@@ -27,7 +25,12 @@ from localcloud.google.iam import allows
 from localcloud.google.principals import Principal, ServiceAccountPrincipal, subject_name
 from localcloud.google.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, require_scope
 from localcloud.web import Request, Response, Site
-from localcloud.world import ServiceAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from localcloud.google.cloud import Cloud
+    from localcloud.world import ServiceAccount
 
 SERVICE = "iamcredentials.googleapis.com"
 MAX_CHAIN = 10
@@ -74,30 +77,28 @@ def site(cloud: Cloud) -> Site:
     """The IAM Service Account Credentials API."""
 
     def serve(request: Request) -> Response:
-        segments = request.segments()
-        if segments[-1] == "allowedLocations" and request.method == "GET":
-            return _allowed_locations(cloud, request, segments)
-        name, _, verb = segments[-1].rpartition(":")
-        if (
-            request.method != "POST"
-            or verb not in METHODS
-            or len(segments) != 5
-            or segments[:2] != ["v1", "projects"]
-            or segments[3] != "serviceAccounts"
-        ):
-            return not_found(request)
-        return _call(cloud, request, segments[2], name, verb)
+        match request.method, request.segments():
+            case "GET", ["v1", *resource, "allowedLocations"]:
+                return _allowed_locations(cloud, request, resource)
+            case "POST", ["v1", "projects", project, "serviceAccounts", call]:
+                name, _, verb = call.rpartition(":")
+                if verb in METHODS:
+                    return _call(cloud, request, project, name, verb)
+        return not_found(request)
 
     return answering(serve)
 
 
-def _allowed_locations(cloud: Cloud, request: Request, segments: list[str]) -> Response:
+def _allowed_locations(cloud: Cloud, request: Request, resource: list[str]) -> Response:
     """No account here is bound to a region: 0x0, as Google answers for the others."""
     authenticate(request, cloud.tokens, cloud.world, cloud.clock())
-    if len(segments) == 6 and segments[3] == "serviceAccounts":
-        _account(cloud, segments[4])
-    elif segments[3:4] != ["locations"] or cloud.world.google.pool("/".join(segments[1:-1])) is None:
-        return not_found(request)
+    match resource:
+        case ["projects", _, "serviceAccounts", name]:
+            _account(cloud, name)
+        case ["projects", _, "locations", *_] if cloud.world.google.pool("/".join(resource)):
+            pass
+        case _:
+            return not_found(request)
     return Response.json(200, {"encodedLocations": "0x0"})
 
 

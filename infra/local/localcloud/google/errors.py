@@ -6,11 +6,13 @@ The texts are Google's own where they are known. No text carries a token or a ke
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.web import Request, Response, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 CODES = {
     "INVALID_ARGUMENT": 400,
@@ -53,7 +55,9 @@ class GoogleError(Exception):
         if self.details:
             error["details"] = list(self.details)
         extra = (("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/"'),)
-        return Response.json(self.code, {"error": error}, *(extra if self.code == 401 else ()))
+        return Response.json(
+            self.code, {"error": error}, *(extra if self.status == "UNAUTHENTICATED" else ())
+        )
 
 
 @dataclass(eq=False)

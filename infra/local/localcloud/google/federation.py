@@ -9,15 +9,18 @@ https://cloud.google.com/iam/docs/workload-identity-federation
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from localcloud.google import aws_identity, cel, oidc
-from localcloud.google.cloud import Cloud
 from localcloud.google.errors import OAuthError
 from localcloud.google.principals import FederatedPrincipal
-from localcloud.world import WorkloadIdentityPoolProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.cloud import Cloud
+    from localcloud.world import WorkloadIdentityPoolProvider
 
 MAX_LIFETIME = 3600
 MAX_SUBJECT = 127
@@ -60,14 +63,20 @@ def identify(
     credential = _verify(cloud, provider, kind, subject_token, now)
     principal = _map(provider, credential)
     end = int(now) + MAX_LIFETIME
-    return principal, end if credential.expires_at is None else min(end, credential.expires_at)
+    if credential.expires_at is not None:
+        # A credential in its last skew is taken, but no token is born dead.
+        end = max(int(now) + 1, min(end, credential.expires_at))
+    return principal, end
 
 
 def _active_provider(cloud: Cloud, name: str) -> WorkloadIdentityPoolProvider:
     provider = cloud.world.google.provider(name)
     pool = None if provider is None else cloud.world.google.pool(provider.pool)
-    parts = [part for part in (provider, pool) if part is not None]
-    if provider is None or len(parts) < 2 or any(p.disabled or p.state != "ACTIVE" for p in parts):
+    if (
+        provider is None
+        or pool is None
+        or any(part.disabled or part.state != "ACTIVE" for part in (provider, pool))
+    ):
         text = (
             'The target service indicated by the "audience" parameters is invalid. This might '
             "either be because the pool or provider is disabled or deleted or because it "

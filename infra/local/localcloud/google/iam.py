@@ -6,9 +6,13 @@ Roles and permissions: https://cloud.google.com/iam/docs/understanding-roles (th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from localcloud.google.cel import Resource, condition_holds
-from localcloud.google.principals import Principal
-from localcloud.world import Policy
+
+if TYPE_CHECKING:
+    from localcloud.google.principals import Principal
+    from localcloud.world import Policy
 
 _SA = "iam.serviceAccounts"
 _FEDERATION = {f"{_SA}.getAccessToken", f"{_SA}.getOpenIdToken"}

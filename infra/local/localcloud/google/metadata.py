@@ -5,9 +5,9 @@ Only what real clients of this project ask for; everything else answers 501.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from localcloud.google.cloud import Cloud
+from localcloud.google.cel import Resource
 from localcloud.google.errors import (
     GoogleError,
     answering,
@@ -17,13 +17,17 @@ from localcloud.google.errors import (
     permission_denied,
 )
 from localcloud.google.iam import allows
-from localcloud.google.cel import Resource
 from localcloud.google.minting import ISSUER
 from localcloud.google.principals import ServiceAccountPrincipal
 from localcloud.google.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, bearer, require_scope
 from localcloud.resources import WorldError, parse, unparse
 from localcloud.web import Request, Response, Site
 from localcloud.world import Policy, ServiceAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localcloud.google.cloud import Cloud
 
 _CACHE = ("Cache-Control", "public, max-age=3600, must-revalidate")
 _MANAGER_SCOPES = (
@@ -60,18 +64,21 @@ def _certificates(cloud: Cloud, request: Request) -> Response:
         subject = "federated-signon.system.gserviceaccount.com"
         certificate = cloud.key.certificate(subject, cloud.clock())
         return Response.json(200, {cloud.key.kid: certificate}, _CACHE)
-    segments = request.segments()
-    if segments[:3] == ["service_accounts", "v1", "metadata"] and len(segments) == 5:
-        account = cloud.world.google.service_account(segments[4])
-        if account is None:
-            raise GoogleError("NOT_FOUND", "Requested entity was not found.")
-        key = cloud.account_key(account.unique_id)
-        if segments[3] == "jwk":
-            return Response.json(200, {"keys": [key.jwk()]}, _CACHE)
-        if segments[3] == "x509":
-            certificate = key.certificate(account.unique_id, cloud.clock())
-            return Response.json(200, {key.kid: certificate}, _CACHE)
+    match request.segments():
+        case ["service_accounts", "v1", "metadata", ("jwk" | "x509") as form, name]:
+            return _account_certificates(cloud, form, name)
     return not_found(request)
+
+
+def _account_certificates(cloud: Cloud, form: str, name: str) -> Response:
+    account = cloud.world.google.service_account(name)
+    if account is None:
+        raise GoogleError("NOT_FOUND", "Requested entity was not found.")
+    key = cloud.account_key(account.unique_id)
+    if form == "jwk":
+        return Response.json(200, {"keys": [key.jwk()]}, _CACHE)
+    certificate = key.certificate(account.unique_id, cloud.clock())
+    return Response.json(200, {key.kid: certificate}, _CACHE)
 
 
 def _discovery(_cloud: Cloud, request: Request) -> Response:
@@ -113,22 +120,21 @@ def _token_info(cloud: Cloud, request: Request) -> Response:
 
 def _project(cloud: Cloud, request: Request) -> Response:
     """Resource Manager's projects.get; projects carry no policy here, so any live token reads."""
-    segments = request.segments()
-    if (
-        request.method != "GET"
-        or len(segments) != 3
-        or segments[0] not in ("v1", "v3")
-        or segments[1] != "projects"
-    ):
-        return not_found(request)
+    match request.method, request.segments():
+        case "GET", [("v1" | "v3") as version, "projects", name]:
+            return _get_project(cloud, request, version, name)
+    return not_found(request)
+
+
+def _get_project(cloud: Cloud, request: Request, version: str, wanted: str) -> Response:
     token = authenticate(request, cloud.tokens, cloud.world, cloud.clock())
     require_scope(token, _MANAGER_SCOPES, request.host, "GetProject")
-    project = cloud.world.google.project(segments[2])
+    project = cloud.world.google.project(wanted)
     if project is None:
         text = "The caller does not have permission"
         raise GoogleError("PERMISSION_DENIED", text)
     number, name = project.project_number, project.display_name or project.project_id
-    if segments[0] == "v3":
+    if version == "v3":
         body = {"name": f"projects/{number}", "projectId": project.project_id}
         return Response.json(200, body | {"state": "ACTIVE", "displayName": name})
     body = {"projectNumber": number, "projectId": project.project_id}
@@ -136,17 +142,16 @@ def _project(cloud: Cloud, request: Request) -> Response:
 
 
 def _service_account(cloud: Cloud, request: Request) -> Response:
-    """getIamPolicy and setIamPolicy of a service account."""
-    segments = request.segments()
-    name, _, verb = segments[-1].rpartition(":")
-    if (
-        request.method != "POST"
-        or segments[:2] != ["v1", "projects"]
-        or len(segments) != 5
-        or segments[3] != "serviceAccounts"
-        or verb not in ("getIamPolicy", "setIamPolicy")
-    ):
-        return not_found(request)
+    """Read or replace a service account's policy."""
+    match request.method, request.segments():
+        case "POST", ["v1", "projects", _, "serviceAccounts", call]:
+            name, _, verb = call.rpartition(":")
+            if verb in ("getIamPolicy", "setIamPolicy"):
+                return _policy(cloud, request, name, verb)
+    return not_found(request)
+
+
+def _policy(cloud: Cloud, request: Request, name: str, verb: str) -> Response:
     now = cloud.clock()
     token = authenticate(request, cloud.tokens, cloud.world, now)
     require_scope(token, (CLOUD_PLATFORM, IAM_SCOPE), request.host, verb)

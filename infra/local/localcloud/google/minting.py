@@ -6,16 +6,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google import audit
-from localcloud.google.cloud import Cloud
 from localcloud.google.errors import invalid_argument
 from localcloud.google.principals import ServiceAccountPrincipal
 from localcloud.google.tokens import IssuedToken
-from localcloud.world import ServiceAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.cloud import Cloud
+    from localcloud.world import ServiceAccount
 
 ISSUER = "https://accounts.google.com"
 DEFAULT_LIFETIME = 3600
@@ -54,7 +57,9 @@ def access_token(
     return {"accessToken": text, "expireTime": audit.timestamp(token.expires_at)}
 
 
-def id_token(cloud: Cloud, target: Target, message: Mapping[str, Any], now: float) -> dict[str, Any]:
+def id_token(
+    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+) -> dict[str, Any]:
     """GenerateIdTokenResponse."""
     audience = message.get("audience", "")
     if not audience:
@@ -76,7 +81,10 @@ def id_token(cloud: Cloud, target: Target, message: Mapping[str, Any], now: floa
 
 
 def sign_blob(
-    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float  # noqa: ARG001
+    cloud: Cloud,
+    target: Target,
+    message: Mapping[str, Any],
+    now: float,  # noqa: ARG001
 ) -> dict[str, Any]:
     """SignBlobResponse, signed with the account's own key."""
     try:

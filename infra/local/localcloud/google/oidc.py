@@ -8,15 +8,20 @@ never followed. Clock skew of 60 seconds is allowed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import jwt
 
 from localcloud.google.errors import OAuthError
 from localcloud.web import Headers, Request, Response
-from localcloud.world import OidcConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localcloud.world import OidcConfig
 
 SKEW = 60
 MAX_AGE = 24 * 3600
@@ -45,8 +50,13 @@ def verify(
             token,
             key,
             algorithms=[header["alg"]],
-            options={"verify_exp": False, "verify_aud": False, "verify_iat": False}
-            | {"verify_nbf": False},
+            # Times are judged below by this cloud's clock, the audience is judged already.
+            options={
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+                "verify_aud": False,
+            },
         )
     except jwt.PyJWTError:
         raise _unverified() from None
@@ -73,12 +83,11 @@ def _check_audience(audience: Any, expected: list[str]) -> None:
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
-    issued, expires, not_before = claims.get("iat"), claims.get("exp"), claims.get("nbf", 0)
-    for name, value in (("iat", issued), ("exp", expires), ("nbf", not_before)):
-        if type(value) not in (int, float):
-            raise OAuthError("invalid_grant", f"The ID Token has no valid {name}.")
-    assert issued is not None  # noqa: S101 - the loop above has refused it
-    assert expires is not None  # noqa: S101
+    times = [claims.get("iat"), claims.get("exp"), claims.get("nbf", 0)]
+    # Python's JSON reads NaN, which is neither before nor after any time.
+    if not all(type(time) in (int, float) and math.isfinite(time) for time in times):
+        raise OAuthError("invalid_grant", "The ID Token has no valid iat, exp or nbf.")
+    issued, expires, not_before = (float(time) for time in times)
     if expires + SKEW <= now or issued + MAX_AGE + SKEW < now:
         raise OAuthError("invalid_grant", f"ID Token issued at {int(issued)} is stale to sign-in.")
     if issued - SKEW > now or not_before - SKEW > now:
@@ -127,7 +136,7 @@ def _get(url: str, fetch: Callable[[Request], Response]) -> dict[str, Any]:
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     headers = Headers([("Host", parts.netloc), ("Accept", "application/json")])
     answer = fetch(Request("GET", parts.netloc, target, headers))
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         raise _unreachable()
     return _json_document(answer.body)
 

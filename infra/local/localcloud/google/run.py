@@ -9,18 +9,20 @@ takes ID tokens only. https://cloud.google.com/run/docs/authenticating/service-t
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from localcloud.google import audit
 from localcloud.google.cel import Resource
-from localcloud.google.cloud import Cloud
 from localcloud.google.iam import PERMISSIONS, allows
 from localcloud.google.minting import ISSUER
 from localcloud.google.principals import ServiceAccountPrincipal
 from localcloud.web import Request, Response, Site
-from localcloud.world import RunService
+
+if TYPE_CHECKING:
+    from localcloud.google.cloud import Cloud
+    from localcloud.world import RunService
 
 SERVICE = "run.googleapis.com"
 SKEW = 30
@@ -117,7 +119,9 @@ def _orders(
 
 
 def _unauthorized() -> Response:
-    challenge = 'Bearer error="invalid_token" error_description="The access token could not be verified"'
+    challenge = (
+        'Bearer error="invalid_token" error_description="The access token could not be verified"'
+    )
     text = "Your client does not have permission to the requested URL."
     return _page(401, "Unauthorized", text, ("WWW-Authenticate", challenge))
 
@@ -134,9 +138,7 @@ def _page(status: int, title: str, text: str, *headers: tuple[str, str]) -> Resp
         f"<title>{status} {title}</title>\n</head>\n<body text=#000000 bgcolor=#ffffff>\n"
         f"<h1>Error: {title}</h1>\n<h2>{html.escape(text)}</h2>\n<h2></h2>\n</body></html>\n"
     )
-    return Response(
-        status, body.encode(), (("Content-Type", "text/html; charset=UTF-8"), *headers)
-    )
+    return Response(status, body.encode(), (("Content-Type", "text/html; charset=UTF-8"), *headers))
 
 
 def _log(

@@ -10,14 +10,13 @@ https://cloud.google.com/storage/docs/json_api/v1
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from localcloud.google import audit
 from localcloud.google.cel import Resource
-from localcloud.google.cloud import Cloud
 from localcloud.google.iam import allows
 from localcloud.google.principals import FederatedPrincipal, Principal, subject_name
 from localcloud.google.storage_backend import Backend
@@ -28,13 +27,19 @@ from localcloud.google.storage_request import (
     check_preconditions,
     classify,
     not_modified,
+    read_metadata,
     read_upload,
     session_id,
 )
 from localcloud.google.sts_boundary import within
 from localcloud.google.tokens import CLOUD_PLATFORM, IssuedToken, bearer
 from localcloud.web import Request, Response, Site
-from localcloud.world import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localcloud.google.cloud import Cloud
+    from localcloud.world import Bucket
 
 SERVICE = "storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage."
@@ -77,7 +82,7 @@ def _serve(store: _Store, request: Request) -> Response:
         return _begin_upload(store, request, operation, token, now)
     _authorize(store, operation, token, now)
     bucket = _bucket(store, operation)
-    return _LOGGED[operation.permission](store, request, operation, bucket)
+    return _HANDLERS[operation.permission](store, request, operation, bucket)
 
 
 def _token(cloud: Cloud, request: Request, operation: Operation, now: float) -> IssuedToken:
@@ -160,9 +165,7 @@ def _begin_upload(
     return store.backend.append(bucket.name, opened, upload.content, "")
 
 
-def _authorize_write(
-    store: _Store, operation: Operation, token: IssuedToken, now: float
-) -> None:
+def _authorize_write(store: _Store, operation: Operation, token: IssuedToken, now: float) -> None:
     """Replacing an object also needs the permission to delete it."""
     _authorize(store, operation, token, now)
     bucket = _bucket(store, operation)
@@ -193,7 +196,7 @@ def _continue_upload(
     answer = store.backend.append(
         bucket, upload, request.body, request.headers.get("Content-Range")
     )
-    if answer.status != 308:
+    if answer.status != HTTPStatus.PERMANENT_REDIRECT:
         store.sessions.pop(upload, None)
     return answer
 
@@ -203,7 +206,7 @@ def _get_bucket(store: _Store, _request: Request, _op: Operation, bucket: Bucket
 
 
 def _list(store: _Store, request: Request, _op: Operation, bucket: Bucket) -> Response:
-    return store.backend.list(bucket.name, request.params)
+    return store.backend.page(bucket.name, request.params)
 
 
 def _get(store: _Store, request: Request, operation: Operation, bucket: Bucket) -> Response:
@@ -225,16 +228,11 @@ def _delete(store: _Store, _request: Request, operation: Operation, bucket: Buck
 
 def _update(store: _Store, request: Request, operation: Operation, bucket: Bucket) -> Response:
     check_preconditions(operation, _existing(store, operation, bucket))
-    try:
-        changes = json.loads(request.body)
-    except (ValueError, RecursionError):
-        changes = None
-    if not isinstance(changes, dict):
-        raise StorageError(400, "Parse Error", "parseError")
-    return store.backend.patch(bucket.name, operation.name or "", request.body)
+    changes = read_metadata(request.body)
+    return store.backend.patch(bucket.name, operation.name or "", changes)
 
 
-_LOGGED: dict[str, Callable[[_Store, Request, Operation, Bucket], Response]] = {
+_HANDLERS: dict[str, Callable[[_Store, Request, Operation, Bucket], Response]] = {
     "storage.buckets.get": _get_bucket,
     "storage.objects.list": _list,
     "storage.objects.get": _get,
@@ -254,9 +252,7 @@ def _existing(
     return found
 
 
-def _log(
-    cloud: Cloud, operation: Operation, principal: Principal, status: int, now: float
-) -> None:
+def _log(cloud: Cloud, operation: Operation, principal: Principal, status: int, now: float) -> None:
     cloud.log.write(
         audit.LogEntry(
             timestamp=audit.timestamp(now),

@@ -11,16 +11,21 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from gcp_storage_emulator.server import Router
 from gcp_storage_emulator.storage import Storage
 
+from localcloud.google.storage_request import StorageError
 from localcloud.web import Headers, Response
-from localcloud.world import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.world import Bucket
 
 HOST = "storage.googleapis.com"
 _LIST_PARAMS = ("prefix", "delimiter", "matchGlob")
@@ -65,19 +70,15 @@ class Backend:
         """The bucket's resource."""
         return Response.json(200, self._storage.get_bucket(name))
 
-    def list(self, bucket: str, params: Mapping[str, str]) -> Response:
+    def page(self, bucket: str, params: Mapping[str, str]) -> Response:
         """objects.list: prefix, delimiter, matchGlob, maxResults and pageToken."""
         query = {name: params[name] for name in _LIST_PARAMS if params.get(name)}
         answer = self._call("GET", f"/storage/v1/b/{bucket}/o", query)
-        if answer.status != 200:
-            return answer
         found = json.loads(answer.body)
         items = sorted((_https(item) for item in found["items"]), key=lambda item: item["name"])
         return Response.json(200, _page(items, sorted(found["prefixes"]), params))
 
-    def download(
-        self, bucket: str, name: str, wanted: str, found: Mapping[str, Any]
-    ) -> Response:
+    def download(self, bucket: str, name: str, wanted: str, found: Mapping[str, Any]) -> Response:
         """The object's bytes, or the part that a Range field wants."""
         size = int(found["size"])
         shape = _RANGE.fullmatch(wanted.strip())
@@ -98,11 +99,11 @@ class Backend:
         self._storage.delete_file(bucket, name)
         return Response(204)
 
-    def patch(self, bucket: str, name: str, changes: bytes) -> Response:
+    def patch(self, bucket: str, name: str, changes: Mapping[str, Any]) -> Response:
         """Change the object's metadata."""
         fields = [("Content-Type", "application/json")]
         path = f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
-        answer = self._call("PATCH", path, {}, fields, changes)
+        answer = self._call("PATCH", path, {}, fields, json.dumps(dict(changes)).encode())
         return _with_https(answer)
 
     def open_session(
@@ -116,14 +117,20 @@ class Backend:
         body = json.dumps(dict(metadata)).encode()
         answer = self._call("POST", f"/upload/storage/v1/b/{bucket}/o", query, fields, body)
         location = Headers(answer.headers).get("Location")
-        return parse_qs(urlsplit(location).query)["upload_id"][0]
+        session = parse_qs(urlsplit(location).query)["upload_id"][0]
+        # The emulator counts the first metadata as a change already.
+        self._storage.resumable[session]["metageneration"] = "1"
+        return session
 
     def append(self, bucket: str, session: str, content: bytes, content_range: str) -> Response:
         """Add bytes to a session; 308 until it is complete."""
         fields = [("Content-Range", content_range)] if content_range else []
         query = {"upload_id": session}
         answer = self._call("PUT", f"/upload/storage/v1/b/{bucket}/o", query, fields, content)
-        if answer.status == 308 and not self._storage.get_resumable_byte_count(session):
+        if (
+            answer.status == HTTPStatus.PERMANENT_REDIRECT
+            and not self._storage.get_resumable_byte_count(session)
+        ):
             # The emulator claims one byte it does not have; the client would skip it.
             return Response(308)
         return _with_https(answer)
@@ -139,13 +146,16 @@ class Backend:
         target = f"{path}?{urlencode(query)}" if query else path
         handler = _Handler(self._storage, target, fields or [], body)
         Router(handler).handle(method)
-        return handler.response()
+        answer = handler.response()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise _refusal(answer)
+        return answer
 
 
 class _ExactNames(Storage):  # type: ignore[misc]
     """Content under a digest of the exact name.
 
-    The emulator folds `a//b` and `/a/b` into `a/b`, so that a grant on one name would write another.
+    The emulator folds `a//b` and `/a/b` into `a/b`: a grant on one name would write another.
     """
 
     def _object_path(self, bucket_name: str, file_name: str) -> str:
@@ -181,11 +191,24 @@ class _Handler:
         return Response(self._status, self.wfile.getvalue(), sent)
 
 
+def _refusal(answer: Response) -> StorageError:
+    """The emulator's refusal, whose body may be empty or half of Google's."""
+    try:
+        text = str(json.loads(answer.body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        text = HTTPStatus(answer.status).phrase
+    reason = "notFound" if answer.status == HTTPStatus.NOT_FOUND else "invalid"
+    return StorageError(answer.status, text, reason)
+
+
 def _page(
     items: list[dict[str, Any]], prefixes: list[str], params: Mapping[str, str]
 ) -> dict[str, Any]:
     names = sorted([*prefixes, *(item["name"] for item in items)])
-    start = base64.urlsafe_b64decode(params.get("pageToken", "")).decode()
+    try:
+        start = base64.urlsafe_b64decode(params.get("pageToken", "")).decode()
+    except ValueError:
+        raise StorageError(400, "Invalid page token.", "invalid") from None
     size = int(params["maxResults"]) if params.get("maxResults", "").isdecimal() else 1000
     rest = [name for name in names if name > start]
     shown = set(rest[: max(1, min(size, 1000))])
@@ -200,7 +223,7 @@ def _page(
 
 
 def _with_https(answer: Response) -> Response:
-    if answer.status != 200 or not answer.body:
+    if answer.status != HTTPStatus.OK or not answer.body:
         return answer
     return Response.json(200, _https(json.loads(answer.body)))
 
@@ -211,7 +234,5 @@ def _https(resource: dict[str, Any]) -> dict[str, Any]:
         path = f"/storage/v1/b/{resource['bucket']}/o/{quote(resource['name'], safe='')}"
         generation = resource["generation"]
         resource["selfLink"] = f"https://www.googleapis.com{path}"
-        resource["mediaLink"] = (
-            f"https://{HOST}/download{path}?generation={generation}&alt=media"
-        )
+        resource["mediaLink"] = f"https://{HOST}/download{path}?generation={generation}&alt=media"
     return resource

@@ -8,15 +8,47 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from localcloud.google.principals import Principal
 from localcloud.web import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.principals import Principal
 
 MAX_NAME = 1024
 _GENERATION = re.compile(r"[0-9]{1,19}")
+_BUCKET = r"/storage/v1/b/([^/]+)"
+_ROUTES = tuple(
+    (method, re.compile(path), permission)
+    for method, path, permission in (
+        ("GET", _BUCKET, "storage.buckets.get"),
+        ("GET", f"{_BUCKET}/o", "storage.objects.list"),
+        ("GET", f"(?:/download)?{_BUCKET}/o/([^/]+)", "storage.objects.get"),
+        ("DELETE", f"{_BUCKET}/o/([^/]+)", "storage.objects.delete"),
+        ("PATCH", f"{_BUCKET}/o/([^/]+)", "storage.objects.update"),
+        ("POST", f"/upload{_BUCKET}/o", "storage.objects.create"),
+        ("PUT", f"/upload{_BUCKET}/o", "storage.objects.create"),
+    )
+)
+_WRITABLE = frozenset(
+    {
+        "cacheControl",
+        "contentDisposition",
+        "contentEncoding",
+        "contentLanguage",
+        "contentType",
+        "crc32c",
+        "customTime",
+        "md5Hash",
+        "name",
+        "storageClass",
+    }
+)
 _PRECONDITIONS = (
     "ifGenerationMatch",
     "ifGenerationNotMatch",
@@ -43,7 +75,7 @@ class StorageError(Exception):
             f"{who} does not have {permission} access to the Google Cloud Storage {kind}. "
             f"Permission '{permission}' denied on resource (or it may not exist)."
         )
-        return cls(code, text, "forbidden" if code == 403 else "required")
+        return cls(code, text, "required" if code == HTTPStatus.UNAUTHORIZED else "forbidden")
 
     def response(self) -> Response:
         """The refusal on the wire."""
@@ -102,29 +134,17 @@ class Session:
 
 def classify(request: Request) -> Operation:
     """The operation a request asks for; raises StorageError for everything unknown."""
-    if request.headers.all("X-HTTP-Method-Override"):
-        _unsupported(request)
-    segments = request.segments()
-    params = request.params
-    match request.method, segments:
-        case "GET", ["storage", "v1", "b", bucket]:
-            return Operation("storage.buckets.get", bucket, params=params)
-        case "GET", ["storage", "v1", "b", bucket, "o"]:
-            return Operation("storage.objects.list", bucket, params=params)
-        case "GET", ["storage", "v1", "b", bucket, "o", name]:
-            media = params.get("alt") == "media"
-            return Operation("storage.objects.get", bucket, _valid(name), params, media)
-        case "GET", ["download", "storage", "v1", "b", bucket, "o", name]:
-            return Operation("storage.objects.get", bucket, _valid(name), params, media=True)
-        case "DELETE", ["storage", "v1", "b", bucket, "o", name]:
-            return Operation("storage.objects.delete", bucket, _valid(name), params)
-        case "PATCH", ["storage", "v1", "b", bucket, "o", name]:
-            return Operation("storage.objects.update", bucket, _valid(name), params)
-        case "POST", ["upload", "storage", "v1", "b", bucket, "o"]:
-            return Operation("storage.objects.create", bucket, params=params)
-        case "PUT", ["upload", "storage", "v1", "b", bucket, "o"] if "upload_id" in params:
-            return Operation("storage.objects.create", bucket, params=params)
-    _unsupported(request)
+    overridden = request.headers.all("X-HTTP-Method-Override")
+    for method, path, permission in () if overridden else _ROUTES:
+        shape = path.fullmatch(request.path)
+        if method == request.method and shape is not None:
+            bucket, *names = (unquote(part) for part in shape.groups())
+            params = request.params
+            media = request.path.startswith("/download/") or params.get("alt") == "media"
+            name = _valid(names[0]) if names else None
+            return Operation(permission, bucket, name, params, media)
+    text = f"the embedded cloud does not serve {request.method} {request.path}"
+    raise StorageError(501, text, "notImplemented")
 
 
 def session_id(request: Request) -> str | None:
@@ -137,7 +157,7 @@ def session_id(request: Request) -> str | None:
 def read_upload(request: Request, operation: Operation) -> Upload:
     """The object that a POST uploads; raises StorageError for a body that does not say."""
     kind = request.headers.get("Content-Type")
-    match operation.params.get("uploadType"):
+    match operation.params.get("uploadType") if request.method == "POST" else None:
         case "media":
             name = _name(operation, {})
             return Upload(name, {}, kind or "application/octet-stream", request.body)
@@ -146,13 +166,35 @@ def read_upload(request: Request, operation: Operation) -> Upload:
             kind = metadata.get("contentType") or part_type
             return Upload(_name(operation, metadata), metadata, kind, content)
         case "resumable":
-            metadata = _metadata(request.body or b"{}")
+            metadata = read_metadata(request.body or b"{}")
             declared = request.headers.get("X-Upload-Content-Type")
             kind = metadata.get("contentType") or declared or "application/octet-stream"
             length = request.headers.get("X-Upload-Content-Length")
             return Upload(_name(operation, metadata), metadata, kind, None, length)
         case _:
             raise StorageError(400, "Invalid upload type.", "invalid")
+
+
+def read_metadata(body: bytes) -> dict[str, Any]:
+    """The writable fields of an object resource; raises StorageError for anything malformed."""
+    try:
+        resource = json.loads(body)
+    except (ValueError, RecursionError):
+        resource = None
+    if not isinstance(resource, dict):
+        raise StorageError(400, "Parse Error", "parseError")
+    if "acl" in resource:
+        text = "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled."
+        raise StorageError(400, text, "invalid")
+    custom = resource.get("metadata") or {}
+    fields = {name: value for name, value in resource.items() if name in _WRITABLE and value}
+    if not isinstance(custom, dict):
+        raise StorageError(400, "Invalid value for: metadata", "invalid")
+    # These become header fields of a download: a line break in one would forge another.
+    for name, value in (*fields.items(), *custom.items()):
+        if not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f]", f"{name}{value}"):
+            raise StorageError(400, f"Invalid value for: {name!r}", "invalid")
+    return fields | ({"metadata": custom} if custom else {})
 
 
 def check_preconditions(operation: Operation, found: Mapping[str, Any] | None) -> None:
@@ -167,7 +209,7 @@ def check_preconditions(operation: Operation, found: Mapping[str, Any] | None) -
         key = "metageneration" if "Meta" in name else "generation"
         # Generation 0 stands for "no live object".
         actual = int(found[key]) if found is not None else 0
-        holds &= (actual == int(wanted)) is not name.endswith("NotMatch")
+        holds = holds and (actual == int(wanted)) != name.endswith("NotMatch")
     if not holds:
         text = "At least one of the pre-conditions you specified did not hold."
         raise StorageError(412, text, "conditionNotMet", "If-Match")
@@ -175,15 +217,9 @@ def check_preconditions(operation: Operation, found: Mapping[str, Any] | None) -
 
 def not_modified(operation: Operation, found: Mapping[str, Any]) -> bool:
     """Whether a read is answered by 304, since the caller has this very object."""
-    return (
-        operation.params.get("ifGenerationNotMatch") == found["generation"]
-        or operation.params.get("ifMetagenerationNotMatch") == found["metageneration"]
-    )
-
-
-def _unsupported(request: Request) -> NoReturn:
-    text = f"the embedded cloud does not serve {request.method} {request.path}"
-    raise StorageError(501, text, "notImplemented")
+    known = operation.params.get("ifGenerationNotMatch")
+    known_metadata = operation.params.get("ifMetagenerationNotMatch")
+    return bool(known == found["generation"] or known_metadata == found["metageneration"])
 
 
 def _name(operation: Operation, metadata: Mapping[str, Any]) -> str:
@@ -206,29 +242,17 @@ def _valid(name: str) -> str:
     return name
 
 
-def _metadata(body: bytes) -> dict[str, Any]:
-    try:
-        metadata = json.loads(body)
-    except (ValueError, RecursionError):
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise StorageError(400, "Parse Error", "parseError")
-    return metadata
-
-
 def _multipart(kind: str, body: bytes) -> tuple[dict[str, Any], str, bytes]:
     """Two parts exactly (RFC 2387): JSON metadata, then the content, byte for byte."""
     shape = re.match(r'multipart/related;.*?boundary="?([^";,]{1,70})"?', kind, re.IGNORECASE)
     if shape is None:
         raise StorageError(400, "Invalid multipart request.", "badRequest")
     delimiter = b"\r\n--" + shape[1].encode("latin-1", "replace")
-    parts = (b"\r\n" + body).split(delimiter)
-    if len(parts) != 4 or parts[0].strip() or not parts[3].startswith(b"--"):
-        text = "Multipart request must have exactly two parts."
-        raise StorageError(400, text, "badRequest")
-    metadata, _ = _part(parts[1])[0], None
-    content, content_type = _part(parts[2])
-    return _metadata(metadata), content_type, content
+    match (b"\r\n" + body).split(delimiter):
+        case [preamble, first, second, end] if not preamble.strip() and end.startswith(b"--"):
+            content, content_type = _part(second)
+            return read_metadata(_part(first)[0]), content_type, content
+    raise StorageError(400, "Multipart request must have exactly two parts.", "badRequest")
 
 
 def _part(part: bytes) -> tuple[bytes, str]:

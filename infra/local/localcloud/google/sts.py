@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from localcloud.google import audit, federation, sts_boundary
-from localcloud.google.cloud import Cloud
 from localcloud.google.errors import OAuthError, answering, json_object, not_found, unknown_field
 from localcloud.google.tokens import IssuedToken, bearer
 from localcloud.resources import camel
 from localcloud.web import Request, Response, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.cloud import Cloud
 
 SERVICE = "sts.googleapis.com"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -90,7 +93,7 @@ def _exchange(cloud: Cloud, request: Request) -> Response:
         raise OAuthError("invalid_request", text)
     if not exchange.scopes:
         raise OAuthError("invalid_request", 'Missing required field "scope".')
-    kind = "aws" if exchange.subject_token_type == AWS4_REQUEST else "oidc"
+    kind: Literal["aws", "oidc"] = "aws" if exchange.subject_token_type == AWS4_REQUEST else "oidc"
     principal, expires = federation.identify(cloud, match[1], kind, exchange.subject_token, now)
     token = IssuedToken(principal, exchange.scopes, expires)
     cloud.log.write(

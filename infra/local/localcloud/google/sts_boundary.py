@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from localcloud.google.cel import Resource, condition_holds
-from localcloud.google.cloud import Cloud
 from localcloud.google.errors import OAuthError
 from localcloud.google.iam import PERMISSIONS
 from localcloud.google.tokens import IssuedToken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.cloud import Cloud
 
 MAX_RULES = 10
 MAX_BOUNDARY = 2048

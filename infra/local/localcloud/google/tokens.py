@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google.errors import (
     INVALID_CREDENTIALS,
@@ -20,10 +19,15 @@ from localcloud.google.errors import (
     error_info,
 )
 from localcloud.google.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
-from localcloud.web import Request
-from localcloud.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from localcloud.web import Request
+    from localcloud.world import World
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+SWEEP = 1000
 IAM_SCOPE = "https://www.googleapis.com/auth/iam"
 
 
@@ -43,6 +47,7 @@ class TokenStore:
     def __init__(self) -> None:
         self._issued: dict[str, IssuedToken] = {}
         self._lock = threading.Lock()
+        self._sweep_at = SWEEP
 
     def issue(self, token: IssuedToken, now: float) -> str:
         """A new token text for `token`; what has expired by `now` is forgotten."""
@@ -50,8 +55,9 @@ class TokenStore:
         # Federated tokens are long at Google (up to 12,288 bytes): callers must not assume short.
         text = f"ya29.{kind}.{secrets.token_urlsafe(360 if kind == 'd' else 160)}"
         with self._lock:
-            if len(self._issued) % 1000 == 999:
+            if len(self._issued) >= self._sweep_at:
                 self._issued = {k: t for k, t in self._issued.items() if t.expires_at > now}
+                self._sweep_at = 2 * len(self._issued) + SWEEP
             self._issued[_fingerprint(text)] = token
         return text
 
