@@ -230,5 +230,5 @@ def _is_for_us(entry: dict[str, object], source: KeySource) -> bool:
         and entry.get("alg", _ALGORITHM[kty]) == _ALGORITHM[kty]
         and entry.get("use", "sig") == "sig"
         and "d" not in entry
-        and (not source.key_issuers or named is None or named in source.key_issuers)
+        and (not source.key_issuers or named is None or str(named) in source.key_issuers)
     )

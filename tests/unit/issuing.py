@@ -6,15 +6,18 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
 from tokenvend.errors import UpstreamUnavailable
 from tokenvend.transport import Answer, Call, Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 NOW = 1_800_000_000
 

@@ -210,10 +210,13 @@ def test_an_id_that_names_two_keys_names_none(bench: Bench) -> None:
 def test_a_key_that_names_another_issuer_is_left_out(bench: Bench) -> None:
     source = KeySource(ISSUER, KEYS_URL, key_issuers=frozenset({ISSUER}))
     bench.sender.pages[KEYS_URL] = key_set(
-        rsa_key().jwk(issuer="https://consumers.example"), ec_key().jwk(issuer=ISSUER)
+        rsa_key().jwk(issuer="https://consumers.example"),
+        rsa_key("listed").jwk(issuer=[ISSUER]),
+        ec_key().jwk(issuer=ISSUER),
     )
     assert bench.has("ec-1", source)
     assert not bench.has("rsa-1", source)
+    assert not bench.has("listed", source)
 
 
 def test_a_set_too_large_is_refused(bench: Bench) -> None:

@@ -46,8 +46,8 @@ class OidcIssuer:
     jwks_hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for url in filter(None, (self.issuer, self.jwks_uri)):
-            if not _is_plain_https(url):
+        for url in (self.issuer, self.jwks_uri):
+            if url is not None and not _is_plain_https(url):
                 msg = "An OIDC issuer and its jwks_uri must be https URLs with a host name alone."
                 raise Misconfigured(msg)
         if not self.audiences or not all(self.audiences):

@@ -69,7 +69,7 @@ def read_unverified(token: Secret) -> UnverifiedToken:
     if present:
         raise refused(cause=f"token header has {', '.join(sorted(present))}")
     algorithm, kid, issuer = header.get("alg"), header.get("kid"), claims.get("iss")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise refused(cause="token algorithm is neither RS256 nor ES256")
     if str(header.get("typ", "JWT")).upper() not in _TYPES:
         raise refused(cause="token is of another type")
