@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tokenvend.errors import DeadlineExceeded, RateLimited, UpstreamUnavailable
+from tokenvend.errors import DeadlineExceeded, RateLimited, TokenvendError, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from tokenvend.transport import Deadline
@@ -87,7 +87,7 @@ class Cache[K: Hashable, V]:
                     return entry.value, True
                 flight = self._flights.get(key)
                 if flight is None:
-                    flight = self._flights[key] = _Flight()
+                    flight = self._flights[key] = _Flight(self._generation)
                     break
                 if entry is not None and self._is_servable(entry):
                     return entry.value, True
@@ -97,18 +97,17 @@ class Cache[K: Hashable, V]:
             if flight.values:
                 return flight.values[0], True
             if flight.error is not None:
-                # A copy: one exception object must not collect the tracebacks of many threads.
-                raise copy.copy(flight.error)
+                raise _shared(flight.error)
         return self._lead(key, mint, flight)
 
     def clear(self) -> None:
         """Forget everything; a mint under way still answers its callers but is not kept."""
         with self._lock:
             self._entries.clear()
+            self._flights.clear()
             self._generation += 1
 
     def _lead(self, key: K, mint: Callable[[], V], flight: _Flight[V]) -> tuple[V, bool]:
-        generation = self._generation
         try:
             value = mint()
             entry = self._alive(value)
@@ -130,12 +129,13 @@ class Cache[K: Hashable, V]:
         else:
             flight.values.append(value)
             with self._lock:
-                if generation == self._generation:
+                if flight.generation == self._generation:
                     self._store(key, entry)
             return value, False
         finally:
             with self._lock:
-                del self._flights[key]
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
             flight.done.set()
 
     def _alive(self, value: V) -> _Entry[V]:
@@ -184,6 +184,12 @@ class _Entry[V]:
 class _Flight[V]:
     """One mint under way: `values` holds its result, if any, and `error` what all should see."""
 
+    generation: int
     done: threading.Event = field(default_factory=threading.Event)
     values: list[V] = field(default_factory=list)
     error: Exception | None = None
+
+
+def _shared(error: Exception) -> Exception:
+    # A copy: one exception object must not collect the tracebacks of many threads.
+    return copy.copy(error) if isinstance(error, TokenvendError) else error

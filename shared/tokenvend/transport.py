@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tokenvend.adapter import DeadlineAdapter
 # The platform's identity endpoints: App Service, Functions and IMDS answer on these, in plain http.
-PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "localhost")
+PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16", "localhost")
 
 BYTE_CAP = 1024 * 1024
 # Seconds. A hung connection must leave time for a second try within a request's budget.
@@ -46,6 +46,13 @@ _CHUNK = 64 * 1024
 # One spelling of an authority: whatever urllib3 might read differently from us is refused.
 _AUTHORITY = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _URL = re.compile(r"[!-\[\]-~]+")
+_HEADER_VALUE = re.compile(r"[ -~]*")
+_SETUP = "This endpoint is set up wrongly. Ask its operator to look at the log."
+# What the operator can do about a failure whose name alone does not tell.
+_FAILURES = {
+    "SSLError": "SSLError: is the CA bundle the one this network needs?",
+    "ProxyError": "ProxyError: is the proxy running, and does it allow this host?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +115,13 @@ class Route:
 
     `hosts`: exact lower-case names, `name:port`, or `*.suffix`, reached over https.
     `plain_hosts`: names and IP networks that may be reached over http, never through the proxy.
-    `proxy`: URL of an http proxy for https, empty for none. `no_proxy`: hosts reached without it.
-    `ca_bundle`: path of a PEM file, empty for certifi's.
+    `proxy`: URL of an http proxy for https, empty for none. `ca_bundle`: path of a PEM file, empty
+    for certifi's.
     """
 
     hosts: tuple[str, ...]
     plain_hosts: tuple[str, ...] = ()
     proxy: str = field(default="", repr=False)
-    no_proxy: tuple[str, ...] = ()
     ca_bundle: str = ""
 
 
@@ -151,25 +157,19 @@ class Transport:
         Raises Misconfigured (host not allowed), UpstreamUnavailable, DeadlineExceeded.
         """
         host = self._allowed_host(call.url)
-        tries = MAX_TRIES if repeatable else 1
-        for tried in range(1, tries + 1):
-            if deadline.remaining() <= 0:
-                raise _too_late(host)
-            wait = self._random() * min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (tried - 1))
-            try:
-                answer = self._once(call, host, deadline)
-            except UpstreamUnavailable:
-                if tried == tries or wait >= deadline.remaining():
-                    raise
-            else:
-                if tried == tries or answer.status not in RETRY_STATUSES:
-                    return answer
-                # Jitter on top: all instances were told the same moment.
-                wait += retry_after(answer.headers, self._now()) or 0
-                if wait >= deadline.remaining():
-                    return answer
+        tried = 0
+        while True:
+            outcome = self._once(call, host, deadline)
+            tried += 1
+            if not repeatable or tried == MAX_TRIES or not _is_passing(outcome):
+                break
+            wait = self._wait(outcome, tried)
+            if wait >= deadline.remaining():
+                break
             self._sleep(wait)
-        raise AssertionError  # pragma: no cover - the last try returns or raises
+        if isinstance(outcome, UpstreamUnavailable):
+            raise outcome
+        return outcome
 
     def close(self) -> None:
         """Drop every pooled connection; the next call opens new ones (before a snapshot)."""
@@ -181,39 +181,50 @@ class Transport:
     def _allowed_host(self, url: str) -> str:
         parts = urlsplit(url) if _URL.fullmatch(url) else None
         if parts is None or not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
-            msg = "This endpoint is set up with an upstream address that is not usable."
-            raise Misconfigured(msg, cause="an outgoing URL is malformed")
+            raise Misconfigured(_SETUP, cause="an outgoing URL is malformed")
         host = parts.hostname or ""
         if parts.scheme == "https":
             allowed = matches_host(parts.netloc.removesuffix(":443"), self._route.hosts)
         else:
-            allowed = parts.scheme == "http" and _is_platform(host, self._route.plain_hosts)
+            allowed = parts.scheme == "http" and is_platform_host(host, self._route.plain_hosts)
         if not allowed:
-            msg = "This endpoint is set up with an upstream address that it may not call."
             cause = f"{parts.scheme}://{parts.netloc} is not on the list of allowed hosts"
-            raise Misconfigured(msg, cause=cause)
+            raise Misconfigured(_SETUP, cause=cause)
         return host
 
-    def _once(self, call: Call, host: str, deadline: Deadline) -> Answer:
+    def _wait(self, outcome: Answer | UpstreamUnavailable, tried: int) -> float:
+        """Full jitter, on top of a Retry-After: every instance was told the same moment."""
+        wait = self._random() * min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** (tried - 1))
+        if isinstance(outcome, Answer):
+            wait += retry_after(outcome.headers, self._now()) or 0
+        return wait
+
+    def _once(self, call: Call, host: str, deadline: Deadline) -> Answer | UpstreamUnavailable:
+        """The answer, or the failure of a connection that a second try may not meet."""
         import requests  # noqa: PLC0415 - 130 ms of import that a cache hit never needs
         import urllib3.exceptions  # noqa: PLC0415
 
         left = deadline.remaining()
+        if left <= 0:
+            raise _too_late(host)
+        pool, request = self._pool(), _prepared(call)
         try:
-            response = self._pool().send_within(
-                _prepared(call),
+            response = pool.send_within(
+                request,
                 deadline.remaining,
                 timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
-                proxy=self._proxy(call.url, host),
+                # The platform's identity endpoints are this machine's own: a proxy could not reach
+                # them, and their answers hold tokens that no proxy should see.
+                proxy=self._route.proxy if call.url.startswith("https:") else "",
             )
             return self._read(response, host, deadline)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # The library's text quotes URL and headers: only the kind of failure leaves.
-            failure = type(error).__name__
+            failure = _FAILURES.get(type(error).__name__, type(error).__name__)
         if deadline.remaining() <= 0:
             raise _too_late(host)
         msg = f"{host} did not answer. Try again shortly."
-        raise UpstreamUnavailable(msg, cause=f"{host}: {failure}")
+        return UpstreamUnavailable(msg, cause=f"{host}: {failure}")
 
     def _read(self, response: requests.Response, host: str, deadline: Deadline) -> Answer:
         whole = False
@@ -242,15 +253,12 @@ class Transport:
 
         with self._lock:
             if self._adapter is None:
-                self._adapter = DeadlineAdapter(self._route.ca_bundle, POOL_SIZE)
+                try:
+                    self._adapter = DeadlineAdapter(self._route.ca_bundle, POOL_SIZE)
+                except OSError as error:
+                    cause = f"the CA bundle cannot be loaded: {type(error).__name__}"
+                    raise Misconfigured(_SETUP, cause=cause) from None
             return self._adapter
-
-    def _proxy(self, url: str, host: str) -> str:
-        # The platform's identity endpoints are this machine's own: their answers hold tokens that
-        # no proxy should see, and a proxy could not reach them.
-        if not url.startswith("https:") or matches_host(host, self._route.no_proxy):
-            return ""
-        return self._route.proxy
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> int | None:
@@ -273,7 +281,8 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _is_platform(host: str, plain_hosts: Iterable[str]) -> bool:
+def is_platform_host(host: str, plain_hosts: Iterable[str] = PLATFORM_NETWORKS) -> bool:
+    """Whether `host` is one of the names, or an address in one of the networks."""
     names = [entry for entry in plain_hosts if "/" not in entry]
     if host in names:
         return True
@@ -284,9 +293,17 @@ def _is_platform(host: str, plain_hosts: Iterable[str]) -> bool:
     return any(address in ipaddress.ip_network(entry) for entry in plain_hosts if "/" in entry)
 
 
+def _is_passing(outcome: Answer | UpstreamUnavailable) -> bool:
+    return isinstance(outcome, UpstreamUnavailable) or outcome.status in RETRY_STATUSES
+
+
 def _prepared(call: Call) -> requests.PreparedRequest:
     import requests  # noqa: PLC0415 - see above
 
+    for name, value in call.headers.items():
+        if not _HEADER_VALUE.fullmatch(value):
+            # Further down an encoder's error would quote the value, which may be a token.
+            raise Misconfigured(_SETUP, cause=f"the {name} header is not plain ASCII text")
     headers = {"User-Agent": "tokenvend", "Accept-Encoding": "identity", **call.headers}
     return requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()
 

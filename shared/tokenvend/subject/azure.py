@@ -28,7 +28,7 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
-from tokenvend.transport import Answer, Call, Deadline, Sender, retry_after
+from tokenvend.transport import Answer, Call, Deadline, Sender, is_platform_host, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,8 +137,10 @@ class AppService:
         endpoint = self._environ.get("IDENTITY_ENDPOINT", "")
         header = self._environ.get("IDENTITY_HEADER", "")
         parts = urlsplit(endpoint)
-        if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
-            cause = "IDENTITY_ENDPOINT is not a plain http address; the platform sets it itself"
+        if parts.scheme != "http" or not is_platform_host(parts.hostname or "") or parts.query:
+            cause = (
+                "IDENTITY_ENDPOINT is no http address of this machine; only the platform sets it"
+            )
             raise Misconfigured(_SETUP, cause=cause)
         if not header:
             cause = (
@@ -176,26 +178,22 @@ class VirtualMachine:
         call = Call("GET", f"{IMDS_URL}?{query}", {"Metadata": "true"})
         waits, gone_waits = iter(_IMDS_WAITS), iter(_IMDS_GONE_WAITS)
         while True:
-            failure: TokenvendError | None = None
-            gone = False
-            try:
-                # Not repeatable: IMDS wants a schedule of its own.
-                answer = self._sender.send(call, deadline, repeatable=False)
-            except UpstreamUnavailable as error:
-                failure = error
-            else:
-                gone = answer.status == HTTPStatus.GONE
-                if (
-                    answer.status not in _IMDS_RETRIED
-                    and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-                ):
-                    return _managed_identity_token(answer, self._now())
+            outcome = self._ask(call, deadline)
+            gone = isinstance(outcome, Answer) and outcome.status == HTTPStatus.GONE
             wait = next(gone_waits if gone else waits, None)
-            if wait is None or wait >= deadline.remaining():
-                if failure is not None:
-                    raise failure
-                return _managed_identity_token(answer, self._now())
+            if not _is_imds_passing(outcome) or wait is None or wait >= deadline.remaining():
+                break
             self._sleep(wait)
+        if isinstance(outcome, UpstreamUnavailable):
+            raise outcome
+        return _managed_identity_token(outcome, self._now())
+
+    def _ask(self, call: Call, deadline: Deadline) -> Answer | UpstreamUnavailable:
+        try:
+            # Not repeatable: IMDS wants a schedule of its own.
+            return self._sender.send(call, deadline, repeatable=False)
+        except UpstreamUnavailable as error:
+            return error
 
 
 class FederatedTokenFile:
@@ -238,6 +236,13 @@ def unverified_expiry(jwt: str) -> int | None:
         return None
     expires_at = claims.get("exp") if isinstance(claims, dict) else None
     return expires_at if type(expires_at) is int else None
+
+
+def _is_imds_passing(outcome: Answer | UpstreamUnavailable) -> bool:
+    if isinstance(outcome, UpstreamUnavailable):
+        return True
+    status = outcome.status
+    return status in _IMDS_RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _query(version: str, resource: str, client_id: str) -> str:
