@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 import requests
-from localcloud.azure import Entra, IdentityEndpoint, UnknownResourceError, sites
+
+from localcloud.azure import (
+    Entra,
+    IdentityEndpoint,
+    UnknownResourceError,
+    app_settings,
+    sites,
+)
 from localcloud.web import Headers, Request, Response, Router
 from localcloud.world import AppRole, AppRoleAssignment, Azure, World
 
@@ -376,3 +383,18 @@ def test_vm_metadata_refuses(entra: Entra, case: str) -> None:
     query, headers, error = VM_REFUSED[case]
     answer = get(entra, f"{VM}?{query}", *headers)
     assert (answer.status, json.loads(answer.body)["error"]) == (400, error)
+
+
+def test_app_settings_keep_the_two_audiences_apart() -> None:
+    settings = app_settings(World.load(), "policy.toml")
+    assert settings["TOKENVEND_ENTRA_AUDIENCES"] == "6f1b7c1e-2a34-4e0e-9a51-9f3e5d7c0a11"
+    assert settings["TOKENVEND_AZURE_FEDERATION_AUDIENCE"] == "api://tokenvend-federation"
+    assert settings["TOKENVEND_GOOGLE_PROVIDER"].endswith("/providers/azure-prod")
+
+
+def test_app_settings_refuse_one_application_for_both_audiences() -> None:
+    world = World.load()
+    world.azure.applications = [world.azure.applications[1]]
+    world.azure.applications[0].display_name = world.azure.function_app
+    with pytest.raises(LookupError, match="no application is called tokenvend"):
+        app_settings(world, "policy.toml")

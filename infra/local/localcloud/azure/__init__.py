@@ -1,7 +1,8 @@
 """Azure's part of the embedded cloud: Entra ID, managed identity and the function app.
 
 `Entra(world.azure, clock)` signs; `IdentityEndpoint(entra)` hands its tokens to workloads;
-`FunctionsHost(root, …)` runs the function app; `sites(entra, function)` is what a router needs.
+`FunctionsHost(root, …)` runs the function app under `app_settings(world, policy)` and a managed
+identity; `sites(entra, function)` is what a router needs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from localcloud.azure.entra import LOGIN, STS, Entra, UnknownResourceError
 from localcloud.azure.functions import FunctionsHost, FunctionsHostError
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
+from localcloud.azure.settings import app_settings
 
 if TYPE_CHECKING:
     from localcloud.web import Site
@@ -21,6 +23,7 @@ __all__ = [
     "FunctionsHostError",
     "IdentityEndpoint",
     "UnknownResourceError",
+    "app_settings",
     "sites",
     "vm_metadata",
 ]
