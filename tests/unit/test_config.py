@@ -1,0 +1,79 @@
+"""Settings: all problems at once, and none undocumented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tokenvend.config import SETTINGS, Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+PROVIDER = (
+    "//iam.googleapis.com/projects/123456789012/locations/global/"
+    "workloadIdentityPools/tokenvend/providers/aws-prod"
+)
+GOOD = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER, "TOKENVEND_POLICY_FILE": "policy.toml"}
+
+
+def test_two_settings_are_enough_and_the_rest_has_defaults() -> None:
+    settings = Settings.from_env(GOOD)
+    assert settings.google_provider == PROVIDER
+    assert settings.universe_domain == "googleapis.com"
+    assert settings.budget == 10
+    assert not settings.entra_tenants
+
+
+def test_the_policy_file_is_found_from_the_functions_root() -> None:
+    assert Settings.from_env(GOOD | {"LAMBDA_TASK_ROOT": "/var/task"}).policy_file == Path(
+        "/var/task/policy.toml"
+    )
+    assert Settings.from_env(GOOD | {"AzureWebJobsScriptRoot": "/home/site"}).policy_file == Path(
+        "/home/site/policy.toml"
+    )
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(
+            {
+                "TOKENVEND_GOOGLE_PROVIDER": "https:" + PROVIDER,
+                "TOKENVEND_BUDGET": "1e1",
+                "TOKENVEND_ENTRA_TENANTS": "common",
+                "TOKENVEND_AUDIT_REQUIRED": "yes",
+                "TOKENVEND_POLCY_FILE": "typo",
+            }
+        )
+    named = [problem.split()[0] for problem in caught.value.problems]
+    assert sorted(named) == [
+        "TOKENVEND_AUDIT_REQUIRED",
+        "TOKENVEND_BUDGET",
+        "TOKENVEND_ENTRA_TENANTS",
+        "TOKENVEND_GOOGLE_PROVIDER",
+        "TOKENVEND_POLCY_FILE",
+        "TOKENVEND_POLICY_FILE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOKENVEND_UNIVERSE_DOMAIN", "evil.example/path"),
+        ("TOKENVEND_UNIVERSE_DOMAIN", "googleapis.com:443"),
+        ("TOKENVEND_GOOGLE_STS_REGION", "us-central1.evil.example"),
+        ("TOKENVEND_AWS_ACCOUNT", "1"),
+        ("TOKENVEND_AWS_API_IDS", "a b"),
+        ("TOKENVEND_CACHE_ENTRIES", "0"),
+        ("TOKENVEND_LOG_LEVEL", "CHATTY"),
+    ],
+)
+def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match="settings are wrong"):
+        Settings.from_env(GOOD | {name: value})
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    for setting in SETTINGS:
+        default = "required" if setting.default is None else f"`{setting.default or ' '}`"
+        assert f"| `{setting.name}` | {default} | {setting.meaning} |" in text
