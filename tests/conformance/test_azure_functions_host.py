@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from localcloud.azure import FunctionsHost, FunctionsHostError
 from localcloud.azure.routing import BadRouteError, Route, Routes, compile_template
 from localcloud.web import Headers, Request, Response
@@ -88,6 +89,7 @@ ROUTES = {
     "an encoded slash in a segment": ("POST", "/v1/accounts/..%2Fa:sign", 200, b"..%2Fa"),
     "a catch-all": ("GET", "/v1/files/a/b", 200, b"a/b"),
     "a catch-all without rest": ("GET", "/v1/files", 200, b"(none)"),
+    "a raw non-ASCII byte in the path": ("GET", "/v1/files/\xe9", 400, b""),
     "a constraint that holds": ("GET", "/v1/items/12", 200, b"12"),
     "a constraint that fails": ("GET", "/v1/items/twelve", 404, b""),
     "a handler that raises": ("GET", "/v1/fails", 500, b""),

@@ -103,6 +103,8 @@ class FunctionsHost:
 
     def __call__(self, request: Request) -> Response:
         """Forward a request as App Service's front end does; 502 when the app is gone."""
+        if not request.target.isascii():
+            return Response(400)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=FRONT_END_SECONDS)
         try:
             connection.putrequest(
