@@ -195,7 +195,7 @@ class _Exchange:
         """An RFC 9457 problem for an outcome other than an answer."""
         record = self.record
         record.outcome, record.reason = error.code, error.cause or error.detail
-        status, title = STATUSES[type(error)]
+        status, title = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
         record.status = status
         body = {
             "type": f"urn:tokenvend:problem:{error.code}",
