@@ -92,10 +92,8 @@ def _read_caller(table: Table) -> Matcher | None:
 def _read_aws(table: Table) -> Matcher | None:
     role = table.parsed("aws_role", _role)
     user = table.parsed("aws_user", _user)
-    account = table.parsed("aws_account", _shape(_ACCOUNT, "must be 12 digits"))
-    organization = table.parsed(
-        "aws_organization", _shape(_ORGANIZATION, "must be an id like o-a1b2c3d4e5")
-    )
+    account = table.parsed("aws_account", _account)
+    organization = table.parsed("aws_organization", _organization)
     if table.has("aws_role") and table.has("aws_user"):
         table.problem("nobody is both aws_role and aws_user; write one entry of `callers` for each")
     arn = role or user
@@ -105,21 +103,20 @@ def _read_aws(table: Table) -> Matcher | None:
 
 
 def _read_lambda(table: Table) -> Matcher | None:
-    advice = "must be the name of an alias (no version, not $LATEST)"
-    alias = table.parsed("lambda_alias", _shape(_ALIAS, advice))
+    alias = table.parsed("lambda_alias", _alias)
     return None if alias is None else LambdaMatcher(alias)
 
 
 def _read_entra(table: Table) -> Matcher | None:
-    guid = _shape(_GUID, "must be a GUID like 00000000-0000-0000-0000-000000000000", lower=True)
-    tenant = table.parsed("entra_tenant", guid, advice="the tenant's id; ids repeat across tenants")
-    object_id = table.parsed("entra_object", guid)
-    app_id = table.parsed("entra_app", guid)
-    role = _shape(_APP_ROLE, "must be an app role's value, without spaces")
+    tenant = table.parsed(
+        "entra_tenant", _guid, advice="the tenant's id; ids repeat across tenants"
+    )
+    object_id = table.parsed("entra_object", _guid)
+    app_id = table.parsed("entra_app", _guid)
     if isinstance(table.tree.get("entra_role"), list):
-        roles = table.list_of("entra_role", role, most=MAX_ROLES, advice="an app role's value")
+        roles = table.list_of("entra_role", _app_role, most=MAX_ROLES, advice="an app role's value")
     else:
-        one = table.parsed("entra_role", role)
+        one = table.parsed("entra_role", _app_role)
         roles = () if one is None else (one,)
     if not any(table.has(key) for key in ("entra_object", "entra_app", "entra_role")):
         table.problem(
@@ -130,11 +127,8 @@ def _read_entra(table: Table) -> Matcher | None:
 
 
 def _read_oidc(table: Table) -> Matcher | None:
-    issuer = table.parsed(
-        "issuer",
-        _shape(_ISSUER, "must be the issuer's https URL, without query"),
-        advice="the issuer's URL, exactly as its tokens have it",
-    )
+    advice = "the issuer's URL, exactly as its tokens have it"
+    issuer = table.parsed("issuer", _issuer, advice=advice)
     claims = table.table("claims")
     if claims is None:
         if not table.has("claims"):
@@ -208,4 +202,10 @@ def _shape(form: re.Pattern[str], advice: str, *, lower: bool = False) -> Callab
     return parse
 
 
+_account = _shape(_ACCOUNT, "must be 12 digits")
+_organization = _shape(_ORGANIZATION, "must be an id like o-a1b2c3d4e5")
+_alias = _shape(_ALIAS, "must be the name of an alias (no version, not $LATEST)")
+_guid = _shape(_GUID, "must be a GUID like 00000000-0000-0000-0000-000000000000", lower=True)
+_app_role = _shape(_APP_ROLE, "must be an app role's value, without spaces")
+_issuer = _shape(_ISSUER, "must be the issuer's https URL, without query")
 _READERS = {"aws": _read_aws, "lambda": _read_lambda, "entra": _read_entra, "oidc": _read_oidc}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
@@ -124,12 +125,14 @@ def build_index(grants: Iterable[GrantRule]) -> Index:
         for place, grant in enumerate(grants)
         for matcher in grant.callers
     ]
-    counts = Counter(anchor for _, anchors in anchored for anchor in anchors)
+    counts = Counter(chain.from_iterable(anchors for _, anchors in anchored))
     exact: dict[tuple[str, ...], list[Entry]] = {}
     patterns: dict[tuple[str, ...], list[Entry]] = {}
     shapes: dict[tuple[str, ...], set[tuple[int, int]]] = {}
     for entry, anchors in anchored:
-        is_pattern, key = min(anchors, key=lambda anchor: (counts[anchor], anchor[0]))
+        is_pattern, key = anchors[0]
+        if len(anchors) > 1:
+            is_pattern, key = min(anchors, key=lambda anchor: (counts[anchor], anchor[0]))
         if not is_pattern:
             exact.setdefault(key, []).append(entry)
             continue

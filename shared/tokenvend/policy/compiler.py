@@ -153,13 +153,14 @@ def _id_token(grant: Table, *, direct: bool | None) -> IdLimits | None:
 
 
 def _mode(table: Table) -> Mode | None:
-    def parse(text: str) -> Mode:
-        if text not in Mode:
-            msg = f'must be "enforce" or "shadow", not {shown(text)}'
-            raise ValueError(msg)
-        return Mode(text)
+    return table.parsed("mode", _parse_mode)
 
-    return table.parsed("mode", parse)
+
+def _parse_mode(text: str) -> Mode:
+    if text not in Mode:
+        msg = f'must be "enforce" or "shadow", not {shown(text)}'
+        raise ValueError(msg)
+    return Mode(text)
 
 
 def _moment(table: Table, key: str) -> int | None:

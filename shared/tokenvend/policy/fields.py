@@ -7,7 +7,7 @@ after a problem is ever used: the compiler refuses a report that is not empty.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tokenvend.policy.problems import shown
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tokenvend.policy.problems import Path, Report
 
+# A JSON null is a value, and a wrong one; only a key that is not there may fall to its default.
+_ABSENT = object()
 _WORDS = {
     str: "a string",
     bool: "true or false",
@@ -34,7 +36,8 @@ class Table:
         self.tree = tree
         self.path = path
         self._report = report
-        self._taken: list[str] = []
+        # A dict for its order: the known keys of a table are told in the order they are read.
+        self._taken: dict[str, None] = {}
 
     def has(self, key: str) -> bool:
         """Whether the key is there at all, well formed or not."""
@@ -44,19 +47,24 @@ class Table:
         """Report `message` at the key named by `keys`, or at the table."""
         self._report.add((*self.path, *keys), message)
 
-    def take(self, key: str, *, advice: str = "") -> object:
-        """The raw value of `key`. With `advice` the key is required; it says what to write."""
-        self._taken.append(key)
-        if advice and key not in self.tree:
-            self.problem(f"`{key}` is missing; write {advice}")
+    def take(self, key: str) -> object:
+        """The raw value of an optional key, whatever its type."""
+        self._taken[key] = None
         return self.tree.get(key)
 
     def typed[T](self, kind: type[T], key: str, *, advice: str = "") -> T | None:
-        """The value of `key` where it is of exactly this type (true is no number)."""
-        value = self.take(key, advice=advice)
-        if key not in self.tree or type(value) is kind:
-            return cast("T | None", value)
-        self.problem(f"`{key}` must be {_WORDS[kind]}, not {shown(value)}", key)
+        """The value of `key` where it is of exactly this type (true is no number).
+
+        With `advice` the key is required; it says what to write.
+        """
+        self._taken[key] = None
+        value = self.tree.get(key, _ABSENT)
+        if type(value) is kind:
+            return value
+        if value is not _ABSENT:
+            self.problem(f"`{key}` must be {_WORDS[kind]}, not {shown(value)}", key)
+        elif advice:
+            self.problem(f"`{key}` is missing; write {advice}")
         return None
 
     def parsed[T](self, key: str, parse: Callable[[str], T], *, advice: str = "") -> T | None:
@@ -118,7 +126,9 @@ class Table:
 
     def close(self) -> None:
         """Report every key that was not taken: a misspelt limit must not go unenforced."""
-        for key in self.tree.keys() - set(self._taken):
+        if self.tree.keys() <= self._taken.keys():
+            return
+        for key in self.tree.keys() - self._taken.keys():
             near = get_close_matches(key, self._taken, 1)
             advice = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(self._taken)}"
             self.problem(f"unknown key {shown(key)}; {advice}", key)

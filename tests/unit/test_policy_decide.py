@@ -1,0 +1,539 @@
+"""Who gets what: deny by default, the first grant that permits the whole request wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokenvend.errors import Denied
+from tokenvend.model import (
+    AccessTokenGrant,
+    AccessTokenRequest,
+    AwsCaller,
+    Caller,
+    EntraCaller,
+    IdTokenGrant,
+    IdTokenRequest,
+    LambdaCaller,
+    OidcCaller,
+    TokenKind,
+    TokenRequest,
+)
+from tokenvend.policy import CompiledPolicy, Decision, compile_policy, decide, grants_of
+
+ACCOUNT = "111122223333"
+TENANT = "aaaaaaaa-1111-1111-1111-111111111111"
+OBJECT = "bbbbbbbb-1111-1111-1111-111111111111"
+APP = "cccccccc-1111-1111-1111-111111111111"
+ISSUER = "https://token.actions.githubusercontent.com"
+READ = "https://www.googleapis.com/auth/devstorage.read_only"
+WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
+LANDING = "landing@acme.iam.gserviceaccount.com"
+ORDERS = "orders@acme.iam.gserviceaccount.com"
+NOW = 1_800_000_000
+
+ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", session="anything")
+ALIAS = LambdaCaller("etl", ACCOUNT)
+
+
+def policy(*grants: str, mode: str = "enforce") -> CompiledPolicy:
+    return compile_policy(f'version = 1\nmode = "{mode}"\n' + "\n".join(grants))
+
+
+def grant(
+    name: str = "landing",
+    caller: str = '{ lambda_alias = "etl" }',
+    target: str = f'service_account = "{LANDING}"',
+    limits: str = f'access_token = {{ scopes = ["{READ}", "{WRITE}"], max_lifetime = "15m" }}',
+) -> str:
+    return f'[[grant]]\nname = "{name}"\ncallers = [{caller}]\n{target}\n{limits}\n'
+
+
+ID_LIMITS = 'id_token = { audiences = ["https://orders-*.run.app"] }'
+
+
+def denial(held: CompiledPolicy, caller: Caller, request: TokenRequest, now: int = NOW) -> str:
+    with pytest.raises(Denied) as caught:
+        decide(held, caller, request, now)
+    assert caught.value.detail == (
+        "This caller may not have that. Quote the request id to the operator."
+    )
+    return caught.value.cause
+
+
+def fits(caller_toml: str, caller: Caller) -> bool:
+    held = policy(grant(caller=caller_toml))
+    try:
+        decide(held, caller, AccessTokenRequest(), NOW)
+    except Denied:
+        return False
+    return True
+
+
+def test_a_request_for_nothing_in_particular_gets_all_the_grant_has() -> None:
+    assert decide(policy(grant()), ALIAS, AccessTokenRequest(), NOW) == Decision(
+        AccessTokenGrant("landing", LANDING, (READ, WRITE), 900), ("lambda_alias",)
+    )
+
+
+def test_a_lifetime_left_open_is_an_hour_even_where_twelve_are_allowed() -> None:
+    limits = f'access_token = {{ scopes = ["{READ}"], max_lifetime = "12h" }}'
+    held = policy(grant(limits=limits))
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.lifetime == 3600  # type: ignore[union-attr]
+    assert decide(held, ALIAS, AccessTokenRequest(lifetime=43_200), NOW).grant.lifetime == 43_200  # type: ignore[union-attr]
+
+
+def test_a_narrower_request_gets_what_it_asked_for_in_the_grants_order() -> None:
+    held = policy(grant())
+    asked = AccessTokenRequest(LANDING, "landing", (WRITE, READ), 60)
+    assert decide(held, ALIAS, asked, NOW).grant == AccessTokenGrant(
+        "landing", LANDING, (READ, WRITE), 60
+    )
+    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).grant == AccessTokenGrant(
+        "landing", LANDING, (WRITE,), 900
+    )
+
+
+def test_an_id_token_is_for_the_audience_asked_and_carries_the_email_on_request() -> None:
+    held = policy(grant(limits=ID_LIMITS))
+    asked = IdTokenRequest("https://orders-x.a.run.app", include_email=False)
+    assert decide(held, ALIAS, asked, NOW).grant == IdTokenGrant(
+        "landing", LANDING, "https://orders-x.a.run.app", include_email=False
+    )
+
+
+def test_a_direct_grant_gives_the_federated_token_itself() -> None:
+    held = policy(grant(target="direct = true", limits=f'access_token = {{ scopes = ["{READ}"] }}'))
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant == AccessTokenGrant(
+        "landing", None, (READ,), None
+    )
+    assert "up to Google's STS" in denial(held, ALIAS, AccessTokenRequest(lifetime=60))
+    assert "no service account (direct)" in denial(held, ALIAS, AccessTokenRequest(LANDING))
+
+
+def test_delegates_come_with_the_grant() -> None:
+    held = policy(grant(target=f'service_account = "{LANDING}"\ndelegates = ["{ORDERS}"]'))
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.delegates == (ORDERS,)
+
+
+def test_the_first_grant_that_permits_the_whole_request_wins() -> None:
+    narrow = f'access_token = {{ scopes = ["{READ}"], max_lifetime = "12h" }}'
+    held = policy(grant("one", limits=narrow), grant("two"), grant("three"))
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.name == "one"
+    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).grant.name == "two"
+    assert decide(held, ALIAS, AccessTokenRequest(grant="three"), NOW).grant.name == "three"
+
+
+def test_two_grants_never_add_up() -> None:
+    one = f'access_token = {{ scopes = ["{READ}"] }}'
+    two = f'access_token = {{ scopes = ["{WRITE}"] }}'
+    held = policy(grant("one", limits=one), grant("two", limits=two))
+    assert "its scopes do not include" in denial(
+        held, ALIAS, AccessTokenRequest(scopes=(READ, WRITE))
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "cause"),
+    [
+        (
+            AccessTokenRequest(grant="other"),
+            'the request asks for the grant "other", which does not exist',
+        ),
+        (
+            AccessTokenRequest(ORDERS),
+            f'nearest grant "landing": it is for "{LANDING}", not "{ORDERS}"',
+        ),
+        (
+            AccessTokenRequest(scopes=("x",)),
+            'nearest grant "landing": its scopes do not include "x"',
+        ),
+        (
+            AccessTokenRequest(scopes=(READ + "x", READ)),
+            f'nearest grant "landing": its scopes do not include "{READ}x"',
+        ),
+        (
+            AccessTokenRequest(lifetime=901),
+            'nearest grant "landing": its tokens live at most 900 s and 901 s were asked for',
+        ),
+        (
+            AccessTokenRequest(lifetime=0),
+            'nearest grant "landing": a lifetime of 0 s is not from 1 to 43200 s',
+        ),
+        (
+            AccessTokenRequest(lifetime=-(10**12)),
+            'nearest grant "landing": a lifetime of -1000000000000 s is not from 1 to 43200 s',
+        ),
+        (
+            IdTokenRequest("https://orders.run.app"),
+            'nearest grant "landing": it gives access tokens and the request is for an ID token',
+        ),
+    ],
+)
+def test_a_denial_tells_the_operator_the_nearest_grant_and_why(
+    request_: TokenRequest, cause: str
+) -> None:
+    assert denial(policy(grant()), ALIAS, request_) == cause
+
+
+def test_a_caller_without_a_grant_is_denied_whatever_it_asks() -> None:
+    held = policy(grant())
+    stranger = LambdaCaller("other", ACCOUNT)
+    assert denial(held, stranger, AccessTokenRequest()) == (
+        f'no grant names the caller "lambda:{ACCOUNT}:other"'
+    )
+    assert denial(held, stranger, AccessTokenRequest(grant="landing")) == (
+        f'the grant "landing" does not name the caller "lambda:{ACCOUNT}:other"'
+    )
+    assert denial(compile_policy("version = 1"), ALIAS, AccessTokenRequest())
+
+
+def test_the_nearest_grant_is_the_one_that_failed_last() -> None:
+    held = policy(
+        grant("far", target=f'service_account = "{ORDERS}"'), grant("near"), grant("near-too")
+    )
+    cause = denial(held, ALIAS, AccessTokenRequest(LANDING, lifetime=1000))
+    assert cause.startswith('nearest grant "near": its tokens live at most')
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://orders-x.run.app/",
+        "https://orders-x.run.app:443",
+        "http://orders-x.run.app",
+        "https://orders-x/y.run.app",
+        "xhttps://orders-x.run.app",
+        "https://orders-x.run.app\n",
+        "https://orders-\x00.run.app",
+        "https://orders- .run.app",
+        "https://orders-é.run.app",
+        "",
+        "https://orders-" + "x" * 2048 + ".run.app",
+        "https://ORDERS-x.run.app",
+    ],
+)
+def test_an_audience_outside_the_pattern_is_denied(audience: str) -> None:
+    assert denial(policy(grant(limits=ID_LIMITS)), ALIAS, IdTokenRequest(audience))
+
+
+def test_a_grant_holds_from_its_first_second_to_before_its_last() -> None:
+    held = policy(
+        grant(
+            target=f'service_account = "{LANDING}"\nnot_before = 2027-01-15T08:00:00Z\n'
+            "expires = 2027-01-15T09:00:00Z"
+        )
+    )
+    start = 1_800_000_000
+    request = AccessTokenRequest()
+    assert "it holds only from 2027-01-15T08:00:00Z" in denial(held, ALIAS, request, start - 1)
+    assert decide(held, ALIAS, request, start)
+    assert decide(held, ALIAS, request, start + 3599)
+    assert "it expired at 2027-01-15T09:00:00Z" in denial(held, ALIAS, request, start + 3600)
+    assert [len(grants_of(held, ALIAS, start + offset)) for offset in (-1, 0, 3599, 3600)] == [
+        0,
+        1,
+        1,
+        0,
+    ]
+
+
+# --- who ------------------------------------------------------------------------------------------
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/"
+USER = f"arn:aws:iam::{ACCOUNT}:user/"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "arn", "account", "expected"),
+    [
+        (ROLE + "etl", ROLE + "etl", ACCOUNT, True),
+        (ROLE + "etl", ROLE + "etl2", ACCOUNT, False),
+        (ROLE + "etl", ROLE + "ETL", ACCOUNT, False),
+        (ROLE + "etl-*", ROLE + "etl-1", ACCOUNT, True),
+        (ROLE + "etl-*", ROLE + "etl-1/x", ACCOUNT, False),
+        (ROLE + "*", ROLE + "etl", ACCOUNT, True),
+        (ROLE + "*", USER + "etl", ACCOUNT, False),
+        (ROLE + "*", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, False),
+        (ROLE + "*", f"arn:aws:sts::{ACCOUNT}:federated-user/x", ACCOUNT, False),
+        (ROLE + "*", f"arn:aws-cn:iam::{ACCOUNT}:role/etl", ACCOUNT, False),
+        (ROLE + "*", "arn:aws:iam::999999999999:role/etl", "999999999999", False),
+        (ROLE + "*", ROLE + "etl", "999999999999", False),
+        (ROLE + "*", USER + "assumed-role/etl/me", ACCOUNT, False),
+        (ROLE + "*", USER + "role/etl", ACCOUNT, False),
+        (ROLE + "*", "arn:aws:iam::" + ACCOUNT + ":user/x:role/etl", ACCOUNT, False),
+        (ROLE + "*", "", "", False),
+    ],
+)
+def test_an_aws_role_matches_roles_of_its_account_alone(
+    pattern: str,
+    arn: str,
+    account: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert fits(f'{{ aws_role = "{pattern}" }}', AwsCaller(arn, account)) is expected
+
+
+def test_an_iam_user_whose_path_imitates_an_assumed_role_matches_no_role() -> None:
+    imposter = AwsCaller(USER + "assumed-role/etl/session", ACCOUNT, role_name="etl")
+    assert not fits(f'{{ aws_role = "{ROLE}etl" }}', imposter)
+    assert not fits(f'{{ aws_role = "{ROLE}*" }}', imposter)
+    assert fits(f'{{ aws_user = "{USER}assumed-role/etl/session" }}', imposter)
+
+
+def test_the_sessions_name_never_decides() -> None:
+    for session in ("", "admin", "etl-1"):
+        caller = AwsCaller(ROLE + "other", ACCOUNT, "other", session=session)
+        assert not fits(f'{{ aws_role = "{ROLE}etl-*" }}', caller)
+
+
+@pytest.mark.parametrize(
+    ("caller", "arn", "organization", "expected"),
+    [
+        (f'{{ aws_user = "{USER}ana" }}', USER + "ana", "", True),
+        (f'{{ aws_user = "{USER}team/*" }}', USER + "team/ana", "", True),
+        (f'{{ aws_user = "{USER}*" }}', USER + "team/ana", "", False),
+        (f'{{ aws_user = "{USER}*" }}', ROLE + "ana", "", False),
+        (f'{{ aws_account = "{ACCOUNT}" }}', ROLE + "any", "", True),
+        (f'{{ aws_account = "{ACCOUNT}" }}', USER + "any", "", True),
+        (f'{{ aws_account = "{ACCOUNT}" }}', f"arn:aws:iam::{ACCOUNT}:root", "", False),
+        ('{ aws_account = "999999999999" }', ROLE + "any", "", False),
+        ('{ aws_organization = "o-a1b2c3d4e5" }', ROLE + "any", "o-a1b2c3d4e5", True),
+        ('{ aws_organization = "o-a1b2c3d4e5" }', ROLE + "any", "", False),
+        ('{ aws_organization = "o-a1b2c3d4e5" }', ROLE + "any", "o-a1b2c3d4e6", False),
+        (
+            f'{{ aws_role = "{ROLE}etl", aws_organization = "o-a1b2c3d4e5" }}',
+            ROLE + "etl",
+            "o-a1b2c3d4e5",
+            True,
+        ),
+        (
+            f'{{ aws_role = "{ROLE}etl", aws_organization = "o-a1b2c3d4e5" }}',
+            ROLE + "etl",
+            "",
+            False,
+        ),
+        (
+            f'{{ aws_role = "{ROLE}etl", aws_organization = "o-a1b2c3d4e5" }}',
+            ROLE + "other",
+            "o-a1b2c3d4e5",
+            False,
+        ),
+    ],
+)
+def test_fields_of_one_aws_matcher_must_all_fit(
+    caller: str,
+    arn: str,
+    organization: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert fits(caller, AwsCaller(arn, ACCOUNT, organization=organization)) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "caller", "expected"),
+    [
+        (f'entra_object = "{OBJECT}"', EntraCaller(TENANT, OBJECT, APP), True),
+        (f'entra_object = "{OBJECT.upper()}"', EntraCaller(TENANT, OBJECT, APP), True),
+        (f'entra_object = "{OBJECT}"', EntraCaller(TENANT.upper(), OBJECT.upper(), APP), True),
+        (f'entra_object = "{OBJECT}"', EntraCaller(OBJECT, OBJECT, APP), False),
+        (f'entra_object = "{OBJECT}"', EntraCaller(TENANT, APP, OBJECT), False),
+        (f'entra_app = "{APP}"', EntraCaller(TENANT, OBJECT, APP), True),
+        (f'entra_app = "{APP}", entra_object = "{OBJECT}"', EntraCaller(TENANT, APP, APP), False),
+        ('entra_role = "Vend"', EntraCaller(TENANT, OBJECT, APP, frozenset({"Vend", "x"})), True),
+        ('entra_role = "Vend"', EntraCaller(TENANT, OBJECT, APP, frozenset({"vend"})), False),
+        ('entra_role = "Vend"', EntraCaller(TENANT, OBJECT, APP), False),
+        ('entra_role = ["a", "b"]', EntraCaller(TENANT, OBJECT, APP, frozenset("ab")), True),
+        ('entra_role = ["a", "b"]', EntraCaller(TENANT, OBJECT, APP, frozenset("a")), False),
+    ],
+)
+def test_fields_of_one_entra_matcher_must_all_fit(
+    fields: str,
+    caller: EntraCaller,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert fits(f'{{ entra_tenant = "{TENANT}", {fields} }}', caller) is expected
+
+
+@pytest.mark.parametrize(
+    ("claims", "caller", "expected"),
+    [
+        ('repository = "acme/etl"', OidcCaller(ISSUER, "s", (("repository", "acme/etl"),)), True),
+        ('repository = "acme/etl"', OidcCaller(ISSUER, "s", (("repository", "acme/etl2"),)), False),
+        ('repository = "acme/*"', OidcCaller(ISSUER, "s", (("repository", "acme/etl"),)), True),
+        ('repository = "acme/*"', OidcCaller(ISSUER, "s", (("repository", "acme/a/b"),)), False),
+        ('repository = "acme/etl"', OidcCaller(ISSUER, "acme/etl"), False),
+        ('repository = "x"', OidcCaller(ISSUER + "/", "s", (("repository", "x"),)), False),
+        (
+            'sub = "repo:acme/etl:ref:refs/heads/main"',
+            OidcCaller(ISSUER, "repo:acme/etl:ref:refs/heads/main"),
+            True,
+        ),
+        ('sub = "repo:acme/etl:*"', OidcCaller(ISSUER, "repo:acme/etl:ref:refs/heads/x"), False),
+        (
+            'sub = "repo:acme/etl:ref:refs/heads/*"',
+            OidcCaller(ISSUER, "repo:acme/etl:ref:refs/heads/x"),
+            True,
+        ),
+        ('sub = "a"', OidcCaller(ISSUER, "b", (("sub", "a"),)), False),
+        ('sub = "a", environment = "prod"', OidcCaller(ISSUER, "a"), False),
+        (
+            'sub = "a", environment = "prod"',
+            OidcCaller(ISSUER, "a", (("environment", "prod"),)),
+            True,
+        ),
+        ('environment = "*", sub = "a*"', OidcCaller(ISSUER, "ab", (("environment", "x"),)), True),
+    ],
+)
+def test_fields_of_one_issuer_matcher_must_all_fit(
+    claims: str,
+    caller: OidcCaller,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert fits(f'{{ issuer = "{ISSUER}", claims = {{ {claims} }} }}', caller) is expected
+
+
+def test_a_matcher_of_one_cloud_never_fits_a_caller_of_another() -> None:
+    callers: list[Caller] = [
+        ETL,
+        ALIAS,
+        EntraCaller(TENANT, OBJECT, APP),
+        OidcCaller(ISSUER, "etl"),
+    ]
+    matchers = [
+        f'{{ aws_role = "{ROLE}etl" }}',
+        '{ lambda_alias = "etl" }',
+        f'{{ entra_tenant = "{TENANT}", entra_object = "{OBJECT}" }}',
+        f'{{ issuer = "{ISSUER}", claims = {{ sub = "etl" }} }}',
+    ]
+    for row, matcher in enumerate(matchers):
+        assert [fits(matcher, caller) for caller in callers] == [row == n for n in range(4)]
+
+
+def test_matchers_of_one_grant_are_alternatives() -> None:
+    both = f'{{ lambda_alias = "etl" }}, {{ aws_role = "{ROLE}etl" }}'
+    assert fits(both, ALIAS)
+    assert fits(both, ETL)
+
+
+# --- shadow mode ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (AccessTokenRequest(scopes=(READ, "openid")), 'its scopes do not include "openid"'),
+        (AccessTokenRequest(lifetime=3600), "its tokens live at most 900 s and 3600 s were asked"),
+        (AccessTokenRequest(), ""),
+    ],
+)
+def test_shadow_mode_lets_limits_pass_and_says_so(request_: AccessTokenRequest, told: str) -> None:
+    decision = decide(policy(grant(), mode="shadow"), ALIAS, request_, NOW)
+    assert told in decision.would_deny
+    assert bool(decision.would_deny) is bool(told)
+    assert isinstance(decision.grant, AccessTokenGrant)
+    assert set(decision.grant.scopes) == set(request_.scopes or (READ, WRITE))
+    assert decision.grant.lifetime == (request_.lifetime or 900)
+
+
+def test_shadow_mode_lets_dates_and_audiences_pass_together() -> None:
+    expired = f'service_account = "{LANDING}"\nexpires = 2020-01-01T00:00:00Z'
+    held = policy(grant(target=expired, limits=ID_LIMITS), mode="shadow")
+    decision = decide(held, ALIAS, IdTokenRequest("https://else.example"), NOW)
+    assert decision.would_deny == (
+        'grant "landing": it expired at 2020-01-01T00:00:00Z; '
+        'its audiences do not include "https://else.example"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("caller", "request_"),
+    [
+        (LambdaCaller("stranger", ACCOUNT), AccessTokenRequest()),
+        (ALIAS, AccessTokenRequest(ORDERS)),
+        (ALIAS, AccessTokenRequest(grant="other")),
+        (ALIAS, AccessTokenRequest(lifetime=43_201)),
+        (ALIAS, AccessTokenRequest(lifetime=0)),
+        (ALIAS, IdTokenRequest("https://orders-x.run.app")),
+    ],
+)
+def test_shadow_mode_never_relaxes_who_and_what_for(caller: Caller, request_: TokenRequest) -> None:
+    assert denial(policy(grant(), mode="shadow"), caller, request_)
+
+
+def test_a_grants_own_mode_counts_over_the_policys() -> None:
+    shadow = grant(target=f'service_account = "{LANDING}"\nmode = "shadow"')
+    enforce = grant(target=f'service_account = "{LANDING}"\nmode = "enforce"')
+    long = AccessTokenRequest(lifetime=3600)
+    assert decide(policy(shadow), ALIAS, long, NOW).would_deny
+    assert denial(policy(enforce, mode="shadow"), ALIAS, long)
+
+
+def test_a_grant_that_permits_by_right_comes_before_one_in_shadow() -> None:
+    shadow = f'service_account = "{LANDING}"\nmode = "shadow"'
+    wide = f'access_token = {{ scopes = ["{READ}"], max_lifetime = "2h" }}'
+    held = policy(
+        grant("a-shadow", target=shadow),
+        grant("b-shadow", target=shadow, limits=wide),
+        grant("c-right", limits=wide),
+    )
+    long = AccessTokenRequest(lifetime=7200)
+    assert decide(held, ALIAS, long, NOW).grant.name == "c-right"
+    both_scopes = AccessTokenRequest(scopes=(READ, WRITE), lifetime=7200)
+    assert decide(held, ALIAS, both_scopes, NOW).grant.name == "a-shadow"
+    assert (
+        decide(
+            policy(grant("a", target=shadow), grant("b", target=shadow, limits=wide)),
+            ALIAS,
+            long,
+            NOW,
+        ).grant.name
+        == "b"
+    )
+
+
+# --- what a caller is told ------------------------------------------------------------------------
+
+
+def test_a_caller_sees_its_own_grants_and_no_others() -> None:
+    held = policy(
+        grant("landing"),
+        grant("others", caller='{ lambda_alias = "other" }'),
+        grant("orders", target=f'service_account = "{ORDERS}"', limits=ID_LIMITS),
+        grant("direct", target="direct = true", limits='access_token = { scopes = ["openid"] }'),
+    )
+    views = grants_of(held, ALIAS, NOW)
+    assert [(view.name, view.service_account, view.kinds, view.max_lifetime) for view in views] == [
+        ("landing", LANDING, (TokenKind.ACCESS,), 900),
+        ("orders", ORDERS, (TokenKind.ID,), None),
+        ("direct", None, (TokenKind.ACCESS,), None),
+    ]
+    assert views[0].scopes == (READ, WRITE)
+    assert views[1].audiences == ("https://orders-*.run.app",)
+    assert grants_of(held, LambdaCaller("nobody", ACCOUNT), NOW) == ()
+
+
+def test_a_grant_is_found_among_many_by_any_of_its_matchers() -> None:
+    grants = [
+        grant(
+            f"g{number}",
+            caller=(
+                f'{{ aws_role = "{ROLE}team-{number}-*" }}, {{ lambda_alias = "a{number}" }}, '
+                f'{{ issuer = "{ISSUER}", claims = {{ owner = "acme", repository = "acme/{number}", '
+                f'ref = "refs/heads/*" }} }}, '
+                f'{{ entra_tenant = "{TENANT}", entra_role = ["Common", "R{number}"] }}'
+            ),
+        )
+        for number in range(300)
+    ]
+    held = policy(*grants)
+    claims = (("owner", "acme"), ("ref", "refs/heads/x"), ("repository", "acme/77"))
+    callers: list[Caller] = [
+        AwsCaller(ROLE + "team-77-x", ACCOUNT),
+        LambdaCaller("a77", ACCOUNT),
+        OidcCaller(ISSUER, "s", claims),
+        EntraCaller(TENANT, OBJECT, APP, frozenset({"Common", "R77"})),
+    ]
+    for caller in callers:
+        assert [view.name for view in grants_of(held, caller, NOW)] == ["g77"]
+        # The rarest fact is the key: the shared owner or role puts no crowd into one group.
+        assert sum(len(entries) for entries in held.index.entries(caller)) == 1

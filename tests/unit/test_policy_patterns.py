@@ -1,0 +1,70 @@
+"""A glob matches whole strings, and a star crosses neither `/` nor `:`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenvend.policy.patterns import MAX_STARS, glob
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("a", "a", True),
+        ("a", "aa", False),
+        ("a|b", "a", False),
+        ("a.c", "abc", False),
+        ("[ab]", "a", False),
+        ("a?", "ab", False),
+        ("*", "", True),
+        ("*", "anything", True),
+        ("*", "a/b", False),
+        ("*", "a:b", False),
+        ("*", "a\n", True),
+        ("etl-*", "etl-", True),
+        ("etl-*", "etl-1\nx", True),
+        ("etl-*", "x-etl-1", False),
+        ("*-etl", "a-etl", True),
+        ("*-etl", "a-etl2", False),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("ab*ba", "aba", False),
+        ("*b*c", "abbc", True),
+        ("*a*a*", "xa", False),
+        ("https://orders-*.run.app", "https://orders-x.a.run.app", True),
+        ("https://orders-*.run.app", "https://orders-x/.run.app", False),
+        ("https://orders-*.run.app", "https://orders-x.run.app/", False),
+        ("https://orders-*.run.app", "https://orders-evil.example:1.run.app", False),
+        ("*:*/x", "a:b/x", True),
+        ("*:*/x", "a:b:c/x", False),
+    ],
+)
+def test_globs(pattern: str, text: str, expected: bool) -> None:  # noqa: FBT001
+    assert glob(pattern).matches(text) is expected
+
+
+@pytest.mark.parametrize("pattern", ["", "**", "a**b", "*x" * (MAX_STARS + 1)])
+def test_patterns_that_mean_too_little_or_too_much_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        glob(pattern)
+
+
+@given(st.text("ab/:*", max_size=8), st.text("ab/:", max_size=10))
+def test_a_glob_means_what_the_regular_expression_means(pattern: str, text: str) -> None:
+    expected = re.fullmatch("[^/:]*".join(map(re.escape, pattern.split("*"))), text)
+    try:
+        compiled = glob(pattern)
+    except ValueError:
+        assert not pattern or "**" in pattern
+        return
+    assert compiled.matches(text) is (expected is not None)
+    assert str(compiled) == pattern
+
+
+def test_many_stars_take_no_exponential_time() -> None:
+    pattern = glob("*a" * MAX_STARS)
+    assert not pattern.matches("a" * 50_000 + "b")
