@@ -153,7 +153,12 @@ class _HTTPServer(ThreadingHTTPServer):
             except OSError as failure:
                 log.debug("TLS handshake failed: %s", failure)
                 return
-        super().finish_request(request, client_address)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            if self.tls is not None:
+                # The base class closes the socket it accepted, which the handshake replaced.
+                request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("connection from %s ended early", client_address, exc_info=True)

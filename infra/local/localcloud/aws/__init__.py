@@ -1,0 +1,54 @@
+"""AWS in the embedded cloud: STS, API Gateway, Function URLs and Lambda, as strict as AWS.
+
+`Accounts` holds identities and keys, `Functions` runs the template's functions, `sites` is what a
+router needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.session import Session
+
+from localcloud.aws import gateway, invoke, sts
+from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
+from localcloud.aws.functions import Functions
+from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
+from localcloud.aws.template import Function, Template, TemplateError, load
+
+if TYPE_CHECKING:
+    from localcloud.web import Site
+
+__all__ = [
+    "AccessKey",
+    "Accounts",
+    "Function",
+    "Functions",
+    "Outcome",
+    "Principal",
+    "RuntimeMissingError",
+    "Template",
+    "TemplateError",
+    "UnknownIdentityError",
+    "WorkerError",
+    "load",
+    "sites",
+]
+
+
+def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, Site]:
+    """Hostnames to sites: STS at every endpoint, and every door to a function."""
+    table: dict[str, Site] = {"sts.amazonaws.com": sts.site(accounts, sts.GLOBAL_REGION)}
+    for region in Session().get_available_regions("sts"):
+        table[f"sts.{region}.amazonaws.com"] = sts.site(accounts, region)
+    if functions is None:
+        return table
+    template = functions.template
+    table[f"lambda.{accounts.aws.region}.amazonaws.com"] = invoke.site(functions, accounts)
+    for api in template.apis:
+        table[api.domain] = gateway.http_api(api, functions, accounts)
+        table[api.rest_domain] = gateway.rest_api(api, functions, accounts)
+    for function in template.functions:
+        if function.url_auth:
+            table[function.url_domain] = gateway.function_url(function, functions, accounts)
+    return table

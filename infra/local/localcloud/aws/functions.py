@@ -1,0 +1,131 @@
+"""The Lambda functions of the template, each with a small pool of execution environments.
+
+A function's environment is what Lambda gives it and nothing of this machine's: the template's
+variables, the runtime's own, and real temporary credentials of the execution role. Where Lambda
+would start another environment, an invocation here waits for a free one.
+"""
+
+from __future__ import annotations
+
+import queue
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from localcloud.aws.accounts import FUNCTION_ROLE, Accounts
+from localcloud.aws.runtime import Outcome, Worker, emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from localcloud.aws.template import Function, Template
+
+WORKERS = 2
+# Lambda renews a function's credentials within twelve hours.
+_CREDENTIAL_SECONDS = 12 * 3600
+
+
+class Functions:
+    """Every function of a template, running.
+
+    Args:
+        template: what to run.
+        accounts: who issues the execution role's credentials.
+        root: the directory that holds the handlers, and `.tools/` with the emulator.
+        log_directory: where each function's output goes, to `lambda-NAME.log`.
+        environment: variables beside Lambda's own, such as HTTPS_PROXY.
+        workers: execution environments per function.
+
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        accounts: Accounts,
+        *,
+        root: Path,
+        log_directory: Path,
+        environment: Mapping[str, str],
+        workers: int = WORKERS,
+    ) -> None:
+        self.template = template
+        self._accounts = accounts
+        self._root = root.resolve()
+        self._logs = log_directory
+        self._extra = dict(environment)
+        self._count = workers
+        self._idle: dict[str, queue.LifoQueue[Worker]] = {}
+        self._running = ExitStack()
+
+    def start(self) -> Functions:
+        """Start every worker; RuntimeMissingError when the emulator is not installed."""
+        binary = emulator(self._root)
+        try:
+            for function in self.template.functions:
+                # Last in, first out, as Lambda prefers a warm environment.
+                self._idle[function.arn] = queue.LifoQueue()
+                for _ in range(self._count):
+                    self._idle[function.arn].put(self._worker(function, binary))
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End every worker."""
+        self._running.close()
+
+    def log(self, function: Function) -> Path:
+        """Where a function's output goes."""
+        return self._logs / f"lambda-{function.name}.log"
+
+    def find(self, name: str) -> Function | None:
+        """The function of this name."""
+        return next((f for f in self.template.functions if f.name == name), None)
+
+    def invoke(
+        self, function: Function, payload: bytes, *, qualifier: str = "", client_context: str = ""
+    ) -> Outcome:
+        """Run a function once; `qualifier` is the alias, which the invoked ARN then names."""
+        arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
+        idle = self._idle[function.arn]
+        worker = idle.get()
+        try:
+            return worker.invoke(payload, arn, client_context)
+        finally:
+            idle.put(worker)
+
+    def _worker(self, function: Function, binary: Path) -> Worker:
+        worker = Worker(
+            binary,
+            function.handler,
+            root=self._root,
+            environment={**self._environment(function), **self._extra},
+            log=self.log(function),
+            timeout=function.timeout,
+        )
+        self._running.callback(worker.stop)
+        worker.start()
+        return worker
+
+    def _environment(self, function: Function) -> dict[str, str]:
+        region = self._accounts.aws.region
+        key = self._accounts.session(FUNCTION_ROLE, function.name, seconds=_CREDENTIAL_SECONDS)
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "LAMBDA_TASK_ROOT": str(self._root),
+            "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST",
+            **function.environment,
+            **key.environment(),
+        }

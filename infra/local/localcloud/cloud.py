@@ -1,0 +1,284 @@
+"""The embedded cloud as one object: everything that `make up` runs, wired together.
+
+Real hostnames are reached through a CONNECT proxy and a certificate authority of its own, so the
+functions and their callers run unmodified and without any endpoint override. It listens on loopback
+only, on ports that were free. What other processes need stands in the directory it is given:
+`endpoints.json` (only while everything answers), `admin.json`, the authority's certificate and the
+functions' logs. The directory is private to the user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from localcloud import admin, aws, azure, google
+from localcloud.faults import Clock, Faults
+from localcloud.net import Authority, Proxy
+from localcloud.web import Request, Response, Router, Server, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from types import TracebackType
+
+    from localcloud.world import World
+
+ROOT = Path(__file__).resolve().parents[3]
+# Relative to the root, as the functions' setting is.
+POLICY = "infra/local/localcloud/policy.toml"
+CALLER_SESSION = "local"
+READY_SECONDS = 30
+
+
+class CloudError(RuntimeError):
+    """The embedded cloud did not start; the text names what failed and its log."""
+
+
+class UnknownCallerError(LookupError):
+    """The world has no caller of this name."""
+
+
+class Cloud:
+    """The three clouds and the functions in them; also a context manager.
+
+    Args:
+        world: what exists; may be changed while it runs.
+        directory: where its files go; made, private to the user.
+        functions: which clouds' functions run.
+        root: the repository, with template.yaml, host.json and the functions.
+        policy: the functions' policy file, absolute or relative to the root.
+        parameters: values of the template's parameters beside those the world gives.
+        settings: app settings of the Azure function beside those the world gives.
+
+    """
+
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        *,
+        functions: Collection[str] = ("aws", "azure"),
+        root: Path = ROOT,
+        policy: str = POLICY,
+        parameters: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.world = world
+        self.directory = directory.resolve()
+        self.clock = Clock()
+        self.router = Router()
+        self.faults = Faults(self.router)
+        self.accounts = aws.Accounts(world.aws, self.clock)
+        self.entra = azure.Entra(world.azure, self.clock)
+        self.audit = google.AuditLog()
+        self.identity: azure.IdentityEndpoint
+        self.lambdas: aws.Functions | None = None
+        self.function_app: azure.FunctionsHost | None = None
+        self.endpoints: dict[str, str | bool] = {}
+        self._wanted = frozenset(functions)
+        self._root = root
+        self._policy = policy
+        self._parameters = dict(parameters or {})
+        self._settings = dict(settings or {})
+        self._network: dict[str, str] = {}
+        self._running = ExitStack()
+
+    def start(self) -> Cloud:
+        """Start everything, then write `endpoints.json`; raises CloudError and leaves nothing."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+            self._start_wire()
+            self._start_clouds()
+            if "aws" in self._wanted:
+                self._start_lambda()
+            if "azure" in self._wanted:
+                self._start_function_app()
+            self._start_admin()
+            self._publish()
+        except (aws.RuntimeMissingError, aws.WorkerError, azure.FunctionsHostError) as failure:
+            self.stop()
+            raise CloudError(str(failure)) from failure
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything; the logs and the certificate stay."""
+        self._running.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def environment_for(self, name: str) -> dict[str, str]:
+        """The variables that make a process the caller `name`; raises UnknownCallerError.
+
+        A name is a role or user of AWS, or a managed identity of Azure. For a role they hold a new
+        session each time.
+        """
+        if self.world.aws.role(name) is not None:
+            return self._aws_caller(self.accounts.session(name, CALLER_SESSION))
+        if self.world.aws.user(name) is not None:
+            return self._aws_caller(self.accounts.user(name))
+        try:
+            identity = self.identity.environment_for(name)
+        except KeyError:
+            raise UnknownCallerError(f"the world has no caller {name!r}") from None
+        return {**self._network, **identity, **self._url("azure")}
+
+    @property
+    def network_environment(self) -> dict[str, str]:
+        """The variables by which any program reaches the embedded cloud and trusts it."""
+        return dict(self._network)
+
+    def _aws_caller(self, key: aws.AccessKey) -> dict[str, str]:
+        region = self.world.aws.region
+        regions = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        return {**self._network, **key.environment(), **regions, **self._url("aws")}
+
+    def _url(self, cloud: str) -> dict[str, str]:
+        return {"TOKENVEND_URL": str(self.endpoints[cloud])} if cloud in self.endpoints else {}
+
+    def _start_wire(self) -> None:
+        authority = Authority()
+        bundle = self.directory / "ca.pem"
+        authority.write_bundle(bundle)
+        server = self._serve(self.faults, authority)
+        proxy = Proxy(self.router.knows, server.port).start()
+        self._running.callback(proxy.stop)
+        self._network = _network(proxy, bundle)
+        self.endpoints |= {"proxy": proxy.url, "ca_bundle": str(bundle)}
+
+    def _start_clouds(self) -> None:
+        self.identity = azure.IdentityEndpoint(self.entra).start()
+        self._running.callback(self.identity.stop)
+        # Google's stand-in reaches the others by way of the faults, as it would over the internet.
+        self.router.add(google.sites(self.world, self.clock, self.faults, self.audit))
+        self.router.add(aws.sites(self.accounts))
+        self.router.add(azure.sites(self.entra))
+
+    def _start_lambda(self) -> None:
+        provider = _aws_provider(self.world)
+        template = aws.load(
+            self._root / "template.yaml",
+            {"GoogleProvider": provider, "PolicyFile": self._policy, **self._parameters},
+            account=self.world.aws.account,
+            region=self.world.aws.region,
+        )
+        self.lambdas = aws.Functions(
+            template,
+            self.accounts,
+            root=self._root,
+            log_directory=self.directory,
+            environment=self._network,
+        )
+        self._running.callback(self.lambdas.stop)
+        self.lambdas.start()
+        self.router.add(aws.sites(self.accounts, self.lambdas))
+        self._open_doors("aws", template.apis[0].domain)
+
+    def _start_function_app(self) -> None:
+        app = self.world.azure.function_app
+        settings = {
+            **azure.app_settings(self.world, self._policy),
+            **self.identity.environment_for(app),
+            **self._network,
+            **self._settings,
+        }
+        host = azure.FunctionsHost(
+            self._root, app=app, log_directory=self.directory, settings=settings
+        )
+        self._running.callback(host.stop)
+        self.function_app = host.start()
+        self.router.add(azure.sites(self.entra, host))
+        self._open_doors("azure", host.host)
+
+    def _open_doors(self, cloud: str, host: str) -> None:
+        """Name the address of a function, and open the same door without TLS."""
+
+        def door(request: Request) -> Response:
+            return self.faults(replace(request, host=host))
+
+        plain = self._serve(door)
+        self.endpoints |= {
+            cloud: f"https://{host}",
+            f"{cloud}_http": f"http://127.0.0.1:{plain.port}",
+        }
+
+    def _serve(self, site: Site, authority: Authority | None = None) -> Server:
+        tls = authority.server_context(self.router.knows) if authority else None
+        server = Server(site, tls).start()
+        self._running.callback(server.stop)
+        return server
+
+    def _start_admin(self) -> None:
+        token = secrets.token_urlsafe(32)
+        server = self._serve(admin.site(token, self.environment_for, self.faults, self.clock))
+        self._write("admin.json", {"url": f"http://127.0.0.1:{server.port}", "token": token})
+
+    def _publish(self) -> None:
+        for cloud in sorted(self._wanted):
+            self._wait_for(str(self.endpoints[f"{cloud}_http"]) + "/healthz")
+        self.endpoints["ready"] = True
+        self._write("endpoints.json", self.endpoints)
+
+    def _wait_for(self, url: str) -> None:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=READY_SECONDS) as answer:
+                answer.read()
+        except (OSError, urllib.error.URLError) as failure:
+            logs = ", ".join(str(path) for path in sorted(self.directory.glob("*.log")))
+            raise CloudError(f"{url} does not answer ({failure}); see {logs}") from failure
+
+    def _write(self, name: str, document: Mapping[str, object]) -> None:
+        """Write a file that only the user reads, whole or not at all; it goes when we stop."""
+        path = self.directory / name
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(document, file, indent=2)
+        fresh.replace(path)
+        self._running.callback(path.unlink, missing_ok=True)
+
+
+def _network(proxy: Proxy, bundle: Path) -> dict[str, str]:
+    """What Python, Node, Go, the AWS SDKs and gcloud each read to find proxy and authority."""
+    host, _, port = proxy.url.removeprefix("http://").partition(":")
+    return {
+        "HTTPS_PROXY": proxy.url,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "REQUESTS_CA_BUNDLE": str(bundle),
+        "SSL_CERT_FILE": str(bundle),
+        "NODE_EXTRA_CA_CERTS": str(bundle),
+        "AWS_CA_BUNDLE": str(bundle),
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(bundle),
+        "CLOUDSDK_PROXY_TYPE": "http",
+        "CLOUDSDK_PROXY_ADDRESS": host,
+        "CLOUDSDK_PROXY_PORT": port,
+    }
+
+
+def _aws_provider(world: World) -> str:
+    """The provider that trusts the world's AWS account, as the function's setting names it."""
+    for provider in world.google.workload_identity_pool_providers:
+        if provider.aws is not None and provider.aws.account_id == world.aws.account:
+            return f"//iam.googleapis.com/{provider.name}"
+    raise CloudError("no workload identity pool provider trusts the AWS account")
