@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from localcloud.cloud import Cloud
 
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.register_profile(
@@ -26,3 +32,15 @@ def clean_environment() -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name.upper() in _NAMES:
             del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def cloud(
+    clean_environment: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cloud]:
+    """The embedded cloud with both functions, as `make up` runs it. Tests leave it as it was."""
+    from localcloud.cloud import Cloud  # noqa: PLC0415 -- unit tests need none of it
+    from localcloud.world import World  # noqa: PLC0415
+
+    with Cloud(World.load(), tmp_path_factory.mktemp("cloud")) as running:
+        yield running
