@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+
+from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
 from tokenvend.caller import (
     Authenticator,
     EntraSettings,
@@ -26,8 +30,6 @@ from tokenvend.model import (
     OidcCaller,
     PlatformIdentity,
 )
-
-from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
 
 ACCOUNT = "111122223333"
 API = "a1b2c3d4e5"
@@ -265,3 +267,13 @@ def test_a_function_binding_that_would_believe_anyone_cannot_be_made(
 ) -> None:
     with pytest.raises(Misconfigured):
         FunctionBinding(account, name)
+
+
+def test_importing_the_callers_costs_no_cryptography_and_no_http_client() -> None:
+    """Cold start: most requests on AWS need neither."""
+    heavy = {"jwt", "cryptography", "requests", "urllib3", "botocore", "xml.etree.ElementTree"}
+    code = f"import sys, tokenvend.caller; print(sorted({heavy} & sys.modules.keys()))"
+    run = subprocess.run(  # noqa: S603 - our own interpreter, our own text
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert run.stdout.strip() == "[]"

@@ -7,16 +7,16 @@ import json
 from typing import Any
 
 import pytest
+
 from localcloud.azure import Entra, sites
 from localcloud.web import Headers, Request, Router
 from localcloud.world import World
+from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
 from tokenvend.caller import Authenticator, EntraSettings
 from tokenvend.errors import Misconfigured, Unauthenticated, UpstreamUnavailable
 from tokenvend.jwks import KeySets
 from tokenvend.model import Caller, EntraCaller, HttpRequest
 from tokenvend.transport import Answer, Call, Deadline
-
-from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OTHER_TENANT = "00000000-4f89-41d3-9a0c-0305e82c3301"

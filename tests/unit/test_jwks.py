@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import pytest
+
+from tests.unit.issuing import Clock, Recorder, deadline, ec_key, key_set, page, rsa_key
 from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
 from tokenvend.jwks import COOLDOWN, LIFESPAN, MAX_BYTES, MAX_KEYS, STALE_LIMIT, KeySets, KeySource
 from tokenvend.transport import Answer
-
-from tests.unit.issuing import Clock, Recorder, deadline, ec_key, key_set, page, rsa_key
 
 ISSUER = "https://issuer.example"
 KEYS_URL = f"{ISSUER}/keys"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DETAIL_GATEWAY = (
     "Call this endpoint through its API, with a request signed (SigV4) by an IAM role or user."
 )
+_DETAIL_PRINCIPAL = "Sign with the credentials of an IAM role or user: nobody else may call."
 _DETAIL_INVOKE = "Invoke one of the function's aliases: the alias says who is calling."
 
 _PARTITION = "aws|aws-cn|aws-us-gov"
@@ -99,9 +100,9 @@ def principal(arn: str, account: str, organization: str = "") -> AwsCaller:
     user = _USER.fullmatch(arn)
     match = role or user
     if match is None:
-        raise Unauthenticated(_DETAIL_GATEWAY, cause="principal is neither a role nor a user")
+        raise Unauthenticated(_DETAIL_PRINCIPAL, cause="principal is neither a role nor a user")
     if match["account"] != account:
-        raise Unauthenticated(_DETAIL_GATEWAY, cause="principal's account differs from its ARN's")
+        raise Unauthenticated(_DETAIL_PRINCIPAL, cause="principal's account differs from its ARN's")
     if role is None:
         return AwsCaller(arn, account, organization=organization)
     return AwsCaller(
