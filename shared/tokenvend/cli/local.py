@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 DIRECTORY = Path(".local")
 ADMIN_TIMEOUT = 5
 NOT_FOUND = 404
+TITLE_WIDTH = 44
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -116,13 +117,16 @@ def demo(*, as_json: bool) -> None:
 @contextmanager
 def _cloud(directory: Path, console: Console) -> Iterator[Cloud]:
     try:
-        from localcloud.cloud import Cloud  # noqa: PLC0415 -- only the checkout has it
+        from localcloud.cloud import Cloud, CloudError  # noqa: PLC0415 -- only the checkout has it
         from localcloud.world import World  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise click.ClickException(_NO_CHECKOUT.format(missing.name)) from missing
     cloud = Cloud(World.load(), directory)
     with console.status("Starting the local cloud and both functions …"):
-        cloud.start()
+        try:
+            cloud.start()
+        except CloudError as failure:
+            raise click.ClickException(str(failure)) from failure
     try:
         yield cloud
     finally:
@@ -185,8 +189,5 @@ def _show(console: Console, step: Step, *, first: bool) -> None:
     if first:
         console.print(f"\n[bold]{step.cloud}[/]")
     mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
-    console.print(
-        f"  {mark} {step.seconds * 1000:6.0f} ms  {escape(step.title)}"
-        f"  [dim]{escape(step.detail)}[/]",
-        soft_wrap=True,
-    )
+    line = f"{mark} {step.seconds * 1000:6.0f} ms  {escape(step.title):{TITLE_WIDTH}}"
+    console.print(f"  {line}  [dim]{escape(step.detail)}[/]", soft_wrap=True)

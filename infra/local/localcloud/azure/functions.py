@@ -75,6 +75,8 @@ class FunctionsHost:
                     env=self._environment,
                     cwd=self._root,
                     pass_fds=(writable,),
+                    # Ctrl-C is for us alone: the child ends when its input does.
+                    start_new_session=True,
                 )
             os.close(writable)
             self._hand_over_keys()

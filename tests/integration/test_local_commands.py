@@ -1,0 +1,102 @@
+"""`tokenvend local` as a user runs it: real processes, real cloud, both functions."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOKENVEND = Path(sys.executable).with_name("tokenvend")
+# Google's access tokens, JWTs, AWS's secret keys and session tokens: none belongs on a screen.
+SECRET = re.compile(r"ya29\.|eyJ[A-Za-z0-9_-]{10}|[A-Za-z0-9/+_-]{40,}")
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 -- our own command
+        [str(TOKENVEND), "local", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_demo_vends_uses_and_denies_on_both_clouds_and_shows_no_token(tmp_path: Path) -> None:
+    done = command("demo", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    assert [step["cloud"] for step in report["steps"]] == ["AWS"] * 7 + ["Azure"] * 7
+    assert all(step["ok"] for step in report["steps"])
+    denials = [step for step in report["steps"] if "denied" in step["title"]]
+    assert all(step["detail"].startswith("403 denied, request ") for step in denials)
+    assert not SECRET.search(done.stdout + done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    running = subprocess.Popen(  # noqa: S603 -- our own command
+        [str(TOKENVEND), "local", "up", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        endpoints = json.loads(running.stdout.readline())
+        directory = tmp_path / ".local"
+        assert json.loads((directory / "endpoints.json").read_text()) == endpoints
+        assert endpoints["ready"] is True
+        assert directory.stat().st_mode & 0o077 == 0
+        lines = command("env", "--as", "reporting", cwd=tmp_path).stdout.splitlines()
+        assert f"export TOKENVEND_URL={endpoints['azure']}" in lines
+        assert command("env", "--as", "nobody", cwd=tmp_path).returncode == 1
+    finally:
+        running.send_signal(ending)
+        _, complaints = running.communicate(timeout=30)
+    assert running.returncode == 0, complaints
+    assert not (directory / "endpoints.json").exists()
+    assert "`make up`" in command("env", "--as", "etl", cwd=tmp_path).stderr
+
+
+def test_shell_made_a_caller_calls_the_endpoint(tmp_path: Path) -> None:
+    running = subprocess.Popen(  # noqa: S603 -- our own command
+        [str(TOKENVEND), "local", "up", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    program = (
+        "import os, requests, boto3\n"
+        "print(boto3.client('sts').get_caller_identity()['Arn'])\n"
+        "print(requests.get(os.environ['TOKENVEND_URL'] + '/healthz', timeout=9).json()['status'])"
+    )
+    script = f'eval "$({TOKENVEND} local env --as etl)" && exec {sys.executable} -c "$0"'
+    try:
+        assert running.stdout is not None
+        running.stdout.readline()
+        seen = subprocess.run(  # noqa: S603 -- our own script
+            ["/bin/sh", "-c", script, program],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env={"PATH": os.defpath},
+        )
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+    assert seen.stdout.splitlines() == ["arn:aws:sts::111122223333:assumed-role/etl/local", "ok"]
