@@ -28,7 +28,7 @@ def site(
 ) -> Site:
     """`GET /env/NAME`, `POST` and `DELETE /faults`, `PUT /clock` (`{"skew": seconds}`)."""
 
-    def serve(request: Request) -> Response:
+    def serve(request: Request) -> Response:  # noqa: PLR0911 - one return for each route
         presented = request.headers.get("Authorization")
         if request.host not in _LOOPBACK:
             return _error(403, "the Host is not this machine")
@@ -45,7 +45,7 @@ def site(
                     faults.clear()
                     return Response(204)
                 case "PUT", ["clock"]:
-                    clock.skew = float(_object(request.body)["skew"])
+                    clock.skew = float(_object(request.body).get("skew", "missing"))
                     return Response(204)
                 case _:
                     return _error(404, "no such route")
@@ -72,7 +72,7 @@ def _fault(document: Mapping[str, Any]) -> Fault:
 def _object(body: bytes) -> dict[str, Any]:
     document = json.loads(body)
     if not isinstance(document, dict):
-        raise ValueError("expected an object")
+        raise TypeError("expected an object")
     return document
 
 

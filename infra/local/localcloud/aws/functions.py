@@ -31,7 +31,7 @@ class Functions:
     Args:
         template: what to run.
         accounts: who issues the execution role's credentials.
-        root: the directory that holds the handlers, and `.tools/` with the emulator.
+        root: the directory that holds the handlers.
         log_directory: where each function's output goes, to `lambda-NAME.log`.
         environment: variables beside Lambda's own, such as HTTPS_PROXY.
         workers: execution environments per function.
@@ -59,7 +59,7 @@ class Functions:
 
     def start(self) -> Functions:
         """Start every worker; RuntimeMissingError when the emulator is not installed."""
-        binary = emulator(self._root)
+        binary = emulator()
         try:
             for function in self.template.functions:
                 # Last in, first out, as Lambda prefers a warm environment.

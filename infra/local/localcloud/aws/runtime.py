@@ -19,14 +19,15 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from localcloud.web import Request, Response, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+_REPOSITORY = Path(__file__).resolve().parents[4]
 START_SECONDS = 10
 STOP_SECONDS = 5
 _ARN_FIELD = "lambda-runtime-invoked-function-arn"
@@ -52,10 +53,10 @@ class Outcome:
     failed: bool = False
 
 
-def emulator(root: Path) -> Path:
+def emulator() -> Path:
     """Where `make setup` puts the emulator; raises RuntimeMissingError."""
     machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
-    path = root / ".tools/rie/samcli/local/rapid" / f"aws-lambda-rie-{machine}"
+    path = _REPOSITORY / ".tools/rie/samcli/local/rapid" / f"aws-lambda-rie-{machine}"
     if not path.is_file():
         raise RuntimeMissingError(f"{path} is missing: run `make setup`")
     return path

@@ -174,7 +174,7 @@ class _Stack:
         timeout = float(self.resolve(target.get("TimeoutInMillis", 30000))) / 1000
         return Route(key, authorization, wrapped[1] if wrapped else uri, timeout)
 
-    def resolve(self, value: Any) -> Any:
+    def resolve(self, value: Any) -> Any:  # noqa: PLR0911 - one return for each intrinsic
         """A value with its intrinsics replaced."""
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
@@ -199,7 +199,7 @@ class _Stack:
             case _:
                 return {name: self.resolve(operand)}
 
-    def _ref(self, name: str) -> str:
+    def _ref(self, name: str) -> str:  # noqa: PLR0911 - one return for each kind
         if name in self._pseudo:
             return self._pseudo[name]
         if name in self._parameters:
