@@ -25,10 +25,16 @@ class Cloud:
     fetch: Callable[[Request], Response]
     log: AuditLog = field(default_factory=AuditLog)
     tokens: TokenStore = field(default_factory=TokenStore)
-    key: SigningKey = field(default_factory=SigningKey.generate)
-    account_keys: dict[str, SigningKey] = field(default_factory=dict)
+    keys: dict[str, SigningKey] = field(default_factory=dict)
+
+    @property
+    def key(self) -> SigningKey:
+        """Google's own key, which signs ID tokens."""
+        return self.account_key("")
 
     def account_key(self, unique_id: str) -> SigningKey:
         """The Google-managed signing key of one service account, made at first use."""
         with self.world.lock:
-            return self.account_keys.setdefault(unique_id, SigningKey.generate())
+            if unique_id not in self.keys:
+                self.keys[unique_id] = SigningKey.generate()
+            return self.keys[unique_id]

@@ -84,7 +84,7 @@ def sign_blob(
     cloud: Cloud,
     target: Target,
     message: Mapping[str, Any],
-    now: float,  # noqa: ARG001
+    now: float,
 ) -> dict[str, Any]:
     """SignBlobResponse, signed with the account's own key."""
     try:

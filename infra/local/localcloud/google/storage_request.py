@@ -184,7 +184,7 @@ def read_metadata(body: bytes) -> dict[str, Any]:
     if not isinstance(resource, dict):
         raise StorageError(400, "Parse Error", "parseError")
     if "acl" in resource:
-        text = "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled."
+        text = "Cannot use ACLs when uniform bucket-level access is enabled."
         raise StorageError(400, text, "invalid")
     custom = resource.get("metadata") or {}
     fields = {name: value for name, value in resource.items() if name in _WRITABLE and value}

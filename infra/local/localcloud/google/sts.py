@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from localcloud.google import audit, federation, sts_boundary
 from localcloud.google.errors import OAuthError, answering, json_object, not_found, unknown_field
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SERVICE = "sts.googleapis.com"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type, no secret
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 AWS4_REQUEST = "urn:ietf:params:aws:token-type:aws4_request"
 JWT_TYPES = frozenset(f"urn:ietf:params:oauth:token-type:{kind}" for kind in ("jwt", "id_token"))
 FIELDS = (
@@ -204,9 +204,8 @@ def _options(text: str) -> Mapping[str, Any]:
     if not text:
         return {}
     try:
-        options = json.loads(text)
-        # google-auth for Python encodes the options twice; Google takes both.
-        options = json.loads(options) if isinstance(options, str) else options
+        # google-auth for Python percent-encodes the JSON inside the form; Google takes both.
+        options = json.loads(unquote(text) if text.startswith("%") else text)
     except (ValueError, RecursionError):
         options = None
     allowed = {"userProject", "accessBoundary", "bindCertFingerprint"}

@@ -1,0 +1,451 @@
+"""Cloud Storage: google-cloud-storage works unmodified, and the guard lets nothing else through."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
+from google.auth.credentials import Credentials
+from google.cloud import storage
+
+from tests.conformance.google_lab import (
+    ACCESS,
+    LANDING,
+    LONGHAUL,
+    POOL,
+    READ_WRITE,
+    Lab,
+    Session,
+)
+
+if TYPE_CHECKING:
+    from localcloud.web import Response
+
+API = "https://storage.googleapis.com/storage/v1/b/acme-landing"
+UPLOAD = "https://storage.googleapis.com/upload/storage/v1/b/acme-landing/o"
+READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
+
+
+class _Session(Session):
+    """The session that google-cloud-storage takes as its transport."""
+
+    token = ""
+    is_mtls = False
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["headers"] = {
+            **(kwargs.get("headers") or {}),
+            "Authorization": f"Bearer {self.token}",
+        }
+        return super().request(*args, **kwargs)
+
+
+class _Static(Credentials):  # type: ignore[no-untyped-call]
+    def refresh(self, request: Any) -> None:
+        """Never asked: the token is set."""
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+def bucket(lab: Lab, token: str, name: str = "acme-landing") -> Any:
+    session = _Session(lab.router)
+    session.token = token
+    client = storage.Client(project="acme", credentials=_Static(), _http=session)
+    return client.bucket(name)
+
+
+def refusal(answer: Response) -> tuple[int, str]:
+    return answer.status, json.loads(answer.body)["error"]["message"]
+
+
+def grant(lab: Lab, role: str, member: str = f"serviceAccount:{LONGHAUL}") -> None:
+    found = lab.world.google.bucket("acme-landing")
+    assert found is not None
+    found.iam_policy.grant(role, member)
+
+
+def put(lab: Lab, name: str, token: str, content: bytes = b"x", **params: str) -> Response:
+    query = "".join(f"&{key}={value}" for key, value in params.items())
+    return lab.call("POST", f"{UPLOAD}?uploadType=media&name={name}{query}", content, token)
+
+
+# --- the client ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"\r\n--x\r\n\x00\xff\r", b'{"json": 1}', bytes(range(256)) * 2000]
+)
+def test_upload_download_list_and_delete_keep_every_byte(lab: Lab, content: bytes) -> None:
+    target = bucket(lab, lab.access_token())
+    blob = target.blob("in/ä &?#.bin")
+    blob.metadata = {"origin": "etl"}
+    blob.upload_from_string(content, content_type="application/json")
+    assert target.blob(blob.name).download_as_bytes() == content
+    found = target.get_blob(blob.name)
+    assert (found.size, found.content_type) == (len(content), "application/json")
+    assert (found.metadata, found.metageneration) == ({"origin": "etl"}, 1)
+    assert found.download_as_bytes() == content
+    assert [item.name for item in target.list_blobs(prefix="in/")] == [blob.name]
+    blob.delete()
+    assert not blob.exists()
+    with pytest.raises(NotFound):
+        blob.delete()
+
+
+def test_resumable_upload_in_chunks_and_ranged_download(lab: Lab) -> None:
+    target = bucket(lab, lab.access_token())
+    content = bytes(range(256)) * 3000
+    blob = target.blob("big", chunk_size=256 * 1024)
+    with blob.open("wb") as writer:
+        writer.write(content)
+    assert target.blob("big").download_as_bytes(start=1000, end=1999) == content[1000:2000]
+    assert target.blob("big").download_as_bytes(checksum="md5") == content
+
+
+def test_listing_pages_and_folds_by_delimiter(lab: Lab) -> None:
+    token = lab.access_token()
+    for name in ("a", "b%2F1", "b%2F2", "c"):
+        assert put(lab, name, token).status == 200
+    target = bucket(lab, token)
+    assert [item.name for item in target.list_blobs(page_size=2)] == ["a", "b/1", "b/2", "c"]
+    folded = target.list_blobs(delimiter="/")
+    assert [item.name for item in folded] == ["a", "c"]
+    assert folded.prefixes == {"b/"}
+
+
+def test_names_that_look_alike_are_different_objects(lab: Lab) -> None:
+    token = lab.access_token()
+    names = ["a/b", "/a/b", "a//b", "a/./b", "a/../b", "a\\b", "a/b/"]
+    target = bucket(lab, token)
+    for name in names:
+        target.blob(name).upload_from_string(name)
+    assert [target.blob(name).download_as_text() for name in names] == names
+
+
+def test_generation_preconditions_hold(lab: Lab) -> None:
+    target = bucket(lab, lab.access_token())
+    blob = target.blob("once")
+    blob.upload_from_string("1", if_generation_match=0)
+    first = blob.generation
+    with pytest.raises(PreconditionFailed):
+        target.blob("once").upload_from_string("2", if_generation_match=0)
+    with pytest.raises(PreconditionFailed):
+        target.blob("once").upload_from_string("2", if_generation_match=first + 1)
+    blob.upload_from_string("2", if_generation_match=first)
+    assert blob.generation > first
+    with pytest.raises(PreconditionFailed):
+        blob.delete(if_generation_match=first)
+    with pytest.raises(NotFound):
+        target.blob("once", generation=first).download_as_bytes()
+    assert target.blob("once").download_as_bytes() == b"2"
+
+
+def test_precondition_is_judged_again_when_a_resumable_upload_ends(lab: Lab) -> None:
+    token = lab.access_token()
+    url = f"{UPLOAD}?uploadType=resumable&name=once&ifGenerationMatch=0"
+    location = dict(lab.call("POST", url, {}, token).headers)["Location"]
+    assert put(lab, "once", token).status == 200
+    assert lab.call("PUT", location, b"late", token).status == 412
+
+
+def test_metadata_can_be_changed(lab: Lab) -> None:
+    target = bucket(lab, lab.access_token())
+    blob = target.blob("x")
+    blob.upload_from_string("x")
+    blob.content_type = "text/csv"
+    blob.patch()
+    assert target.get_blob("x").content_type == "text/csv"
+    assert target.get_blob("x").metageneration == 2
+
+
+# --- the guard -----------------------------------------------------------------------------
+
+
+def test_missing_unknown_and_expired_tokens_are_401(lab: Lab) -> None:
+    token = lab.access_token(lifetime="60s")
+    assert lab.call("GET", f"{API}/o", token=token).status == 200
+    code, text = refusal(lab.call("GET", f"{API}/o"))
+    assert (code, text.startswith("Anonymous caller does not have storage.objects.list")) == (
+        401,
+        True,
+    )
+    assert refusal(lab.call("GET", f"{API}/o", token="x")) == (401, "Invalid Credentials")
+    lab.clock.now += 60
+    assert refusal(lab.call("GET", f"{API}/o", token=token)) == (401, "Invalid Credentials")
+
+
+@pytest.mark.parametrize("scope", [READ_ONLY, "https://www.googleapis.com/auth/iam"])
+def test_access_token_without_the_scope_cannot_write(lab: Lab, scope: str) -> None:
+    answer = put(lab, "x", lab.access_token(scope=scope))
+    assert refusal(answer) == (403, "Request had insufficient authentication scopes.")
+    status = lab.call("GET", f"{API}/o", token=lab.access_token(scope=scope)).status
+    assert status == (200 if scope == READ_ONLY else 403)
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("roles/storage.objectViewer", {"get", "list"}),
+        ("roles/storage.objectCreator", {"create"}),
+        ("roles/storage.objectUser", {"get", "list", "create", "replace", "update", "delete"}),
+        ("roles/storage.objectAdmin", {"get", "list", "create", "replace", "update", "delete"}),
+        (
+            "roles/storage.admin",
+            {"get", "list", "create", "replace", "update", "delete", "bucket"},
+        ),
+        ("roles/storage.unknown", set()),
+    ],
+)
+def test_role_gives_exactly_its_permissions(lab: Lab, role: str, allowed: set[str]) -> None:
+    put(lab, "x", lab.access_token())
+    grant(lab, role)
+    token = lab.access_token(LONGHAUL)
+    answers = {
+        "get": lab.call("GET", f"{API}/o/x?alt=media", token=token),
+        "list": lab.call("GET", f"{API}/o", token=token),
+        "create": put(lab, "new", token),
+        "replace": put(lab, "x", token),
+        "update": lab.call("PATCH", f"{API}/o/x", {"contentType": "text/csv"}, token),
+        "bucket": lab.call("GET", API, token=token),
+        "delete": lab.call("DELETE", f"{API}/o/x", token=token),
+    }
+    passed = {name for name, answer in answers.items() if answer.status < 300}
+    assert passed == allowed
+    assert {answer.status for name, answer in answers.items() if name not in allowed} <= {403}
+
+
+def test_denial_names_principal_and_permission(lab: Lab) -> None:
+    answer = lab.call("GET", f"{API}/o/x", token=lab.access_token(LONGHAUL))
+    assert refusal(answer) == (
+        403,
+        f"{LONGHAUL} does not have storage.objects.get access to the Google Cloud Storage object. "
+        "Permission 'storage.objects.get' denied on resource (or it may not exist).",
+    )
+
+
+def test_federated_token_reads_directly_but_only_with_uniform_access(lab: Lab) -> None:
+    put(lab, "x", lab.access_token())
+    token = lab.federated()
+    assert lab.call("GET", f"{API}/o/x?alt=media", token=token).body == b"x"
+    assert put(lab, "y", token).status == 403
+    found = lab.world.google.bucket("acme-landing")
+    assert found is not None
+    found.iam_configuration.uniform_bucket_level_access.enabled = False
+    assert lab.call("GET", f"{API}/o/x?alt=media", token=token).status == 403
+    assert lab.call("GET", f"{API}/o/x?alt=media", token=lab.access_token()).status == 200
+
+
+def test_other_buckets_stay_closed_and_absent_ones_are_404(lab: Lab) -> None:
+    token = lab.access_token()
+    with pytest.raises(Forbidden):
+        bucket(lab, token, "acme-vault").blob("x").upload_from_string("x")
+    with pytest.raises(NotFound):
+        bucket(lab, token, "acme-absent").blob("x").upload_from_string("x")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/wipe"),
+        ("GET", "/"),
+        ("POST", "/batch/storage/v1"),
+        ("GET", "/storage/v1/b?project=acme"),
+        ("POST", "/storage/v1/b?project=acme"),
+        ("DELETE", "/storage/v1/b/acme-landing"),
+        ("PATCH", "/storage/v1/b/acme-landing"),
+        ("GET", "/storage/v1/b/acme-landing/iam"),
+        ("PUT", "/storage/v1/b/acme-landing/iam"),
+        ("GET", "/storage/v1/b/acme-landing/o/x/acl"),
+        ("POST", "/storage/v1/b/acme-landing/o/x/compose"),
+        ("POST", "/storage/v1/b/acme-landing/o/x/copyTo/b/acme-vault/o/x"),
+        ("POST", "/storage/v1/b/acme-landing/o/x/rewriteTo/b/acme-vault/o/x"),
+        ("POST", "/storage/v1/b/acme-landing/o/x/restore?generation=1"),
+        ("POST", "/storage/v1/b/acme-landing/o?uploadType=media&name=x"),
+        ("GET", "/b/acme-landing/o/x"),
+        ("GET", "/acme-landing/x"),
+        ("PUT", "/acme-landing/x"),
+        ("GET", "/storage/v1/b/acme-landing/o/a/b"),
+        ("GET", "//storage/v1/b/acme-landing/o/x"),
+    ],
+)
+def test_what_cannot_be_classified_is_not_served(lab: Lab, method: str, path: str) -> None:
+    url = f"https://storage.googleapis.com{path}"
+    grant(lab, "roles/storage.admin", f"serviceAccount:{LANDING}")
+    answer = lab.call(method, url, b"{}" if method != "GET" else None, lab.access_token())
+    assert answer.status == 501
+
+
+def test_method_override_is_not_served(lab: Lab) -> None:
+    fields = {"X_HTTP_Method_Override": "DELETE"}
+    answer = lab.call("GET", f"{API}/o/x", token=lab.access_token(), **fields)
+    assert answer.status == 501
+
+
+def multipart(name: str, *, extra: bytes = b"") -> bytes:
+    metadata = json.dumps({"name": name}).encode()
+    return (
+        b"--b\r\nContent-Type: application/json\r\n\r\n" + metadata + b"\r\n"
+        b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n" + extra + b"--b--"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "content", "status"),
+    [
+        ("uploadType=multipart", "multipart/related; boundary=b", multipart("x"), 200),
+        ("uploadType=multipart", 'multipart/related; boundary="b"', multipart("x"), 200),
+        ("uploadType=multipart", "multipart/related; boundary=c", multipart("x"), 400),
+        ("uploadType=multipart", "text/plain", multipart("x"), 400),
+        ("uploadType=multipart", "multipart/related; boundary=b", multipart(""), 400),
+        (
+            "uploadType=multipart",
+            "multipart/related; boundary=b",
+            multipart("x", extra=b"--b\r\n\r\nsmuggled\r\n"),
+            400,
+        ),
+        ("uploadType=media", "text/plain", b"x", 400),
+        ("uploadType=media&name=..", "text/plain", b"x", 400),
+        ("uploadType=media&name=a%0Ab", "text/plain", b"x", 400),
+        ("uploadType=media&name=" + "n" * 1025, "text/plain", b"x", 400),
+        ("uploadType=other&name=x", "text/plain", b"x", 400),
+        ("uploadType=resumable", "application/json", b"[]", 400),
+        ("uploadType=resumable", "application/json", b'{"name": "x", "acl": []}', 400),
+        ("uploadType=resumable", "application/json", b'{"name": "x", "md5Hash": 5}', 400),
+        (
+            "uploadType=resumable",
+            "application/json",
+            json.dumps({"name": "x", "metadata": {"a": "b\r\nSet-Cookie: c"}}).encode(),
+            400,
+        ),
+        ("name=x", "text/plain", b"x", 400),
+    ],
+)
+def test_malformed_upload_is_refused(
+    lab: Lab, query: str, kind: str, content: bytes, status: int
+) -> None:
+    fields = {"Content_Type": kind}
+    answer = lab.call("POST", f"{UPLOAD}?{query}", content, lab.access_token(), **fields)
+    assert answer.status == status
+
+
+def test_wrong_checksum_is_refused(lab: Lab) -> None:
+    token = lab.access_token()
+    url = f"{UPLOAD}?uploadType=resumable&name=x"
+    location = dict(lab.call("POST", url, {"md5Hash": "wrong"}, token).headers)["Location"]
+    code, text = refusal(lab.call("PUT", location, b"x", token))
+    assert (code, text.startswith("Provided MD5 hash")) == (400, True)
+
+
+def test_upload_session_serves_only_who_opened_it(lab: Lab) -> None:
+    grant(lab, "roles/storage.objectAdmin")
+    owner, other = lab.access_token(), lab.access_token(LONGHAUL)
+    url = f"{UPLOAD}?uploadType=resumable&name=x"
+    location = dict(lab.call("POST", url, {}, owner).headers)["Location"]
+    assert urlsplit(location).netloc == "storage.googleapis.com"
+    assert lab.call("PUT", location, b"x", other).status == 404
+    assert lab.call("PUT", location, b"x").status == 401
+    assert lab.call("PUT", location.replace("landing", "vault"), b"x", owner).status == 404
+    assert lab.call("PUT", location, b"x", owner).status == 200
+    assert lab.call("PUT", location, b"x", owner).status == 404
+
+
+def test_upload_session_ends_with_the_grant(lab: Lab) -> None:
+    token = lab.access_token()
+    url = f"{UPLOAD}?uploadType=resumable&name=x"
+    location = dict(lab.call("POST", url, {}, token).headers)["Location"]
+    found = lab.world.google.bucket("acme-landing")
+    assert found is not None
+    found.iam_policy.revoke(f"serviceAccount:{LANDING}")
+    assert lab.call("PUT", location, b"x", token).status == 403
+
+
+# --- access boundaries ---------------------------------------------------------------------
+
+BUCKET = "//storage.googleapis.com/projects/_/buckets/acme-landing"
+NAMED = "resource.name.startsWith('projects/_/buckets/acme-landing/objects/in/')"
+LISTED = "api.getAttribute('storage.googleapis.com/objectListPrefix', '').startsWith('in/')"
+
+
+def boundary(*rules: Any) -> str:
+    return json.dumps({"accessBoundary": {"accessBoundaryRules": list(rules)}})
+
+
+def rule(role: str = "objectAdmin", condition: str | None = f"{NAMED} || {LISTED}") -> Any:
+    made: dict[str, Any] = {
+        "availableResource": BUCKET,
+        "availablePermissions": [f"inRole:roles/storage.{role}"],
+    }
+    return made | ({"availabilityCondition": {"expression": condition}} if condition else {})
+
+
+def downscope(lab: Lab, token: str, options: str, **fields: str | None) -> Response:
+    given = {"scope": None, "subject_token": token, "subject_token_type": ACCESS} | fields
+    return lab.exchange(options=options, **given)
+
+
+def test_downscoped_token_stays_within_its_prefix(lab: Lab) -> None:
+    answer = downscope(lab, lab.access_token(), boundary(rule()))
+    token = json.loads(answer.body)["access_token"]
+    assert put(lab, "in%2Fx", token).status == 200
+    assert put(lab, "in%2Fx", token).status == 200
+    assert put(lab, "inner", token).status == 403
+    assert lab.call("GET", f"{API}/o/in%2Fx?alt=media", token=token).body == b"x"
+    assert lab.call("GET", f"{API}/o?prefix=in/", token=token).status == 200
+    assert lab.call("GET", f"{API}/o", token=token).status == 403
+    assert lab.call("GET", f"{API}/o?prefix=i", token=token).status == 403
+    message = {"scope": [READ_WRITE]}
+    assert lab.credentials(LANDING, "generateAccessToken", message, token).status == 403
+    assert downscope(lab, token, boundary(rule())).status == 400
+
+
+def test_boundary_never_widens_a_role(lab: Lab) -> None:
+    grant(lab, "roles/storage.objectViewer")
+    answer = downscope(lab, lab.access_token(LONGHAUL), boundary(rule(condition=None)))
+    token = json.loads(answer.body)["access_token"]
+    assert put(lab, "x", token).status == 403
+    assert lab.call("GET", f"{API}/o", token=token).status == 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "{}",
+        "[]",
+        "{",
+        boundary(),
+        boundary(*[rule()] * 11),
+        boundary(rule(condition="'" + "x" * 2048 + "' == ''")),
+        boundary({**rule(), "nope": 1}),
+        boundary({**rule(), "availableResource": "//storage.googleapis.com/projects/_/buckets/*"}),
+        boundary({**rule(), "availableResource": "//iam.googleapis.com/projects/acme"}),
+        boundary({**rule(), "availablePermissions": []}),
+        boundary({**rule(), "availablePermissions": ["storage.objects.get"]}),
+        boundary(rule(condition="resource.name.matches('x')")),
+        boundary({**rule(), "availabilityCondition": "true"}),
+    ],
+)
+def test_malformed_boundary_is_refused(lab: Lab, options: str) -> None:
+    answer = downscope(lab, lab.access_token(), options)
+    assert (answer.status, json.loads(answer.body)["error"]) == (400, "invalid_request")
+
+
+def test_downscoping_needs_a_live_token_and_no_wider_scope(lab: Lab) -> None:
+    assert downscope(lab, "x", boundary(rule())).status == 400
+    wide = downscope(lab, lab.access_token(scope=READ_ONLY), boundary(rule()), scope=READ_WRITE)
+    assert json.loads(wide.body)["error"] == "invalid_scope"
+
+
+def test_pool_members_are_matched_by_number_only(lab: Lab) -> None:
+    found = lab.world.google.bucket("acme-vault")
+    assert found is not None
+    wrong = f"principalSet://iam.googleapis.com/{POOL.replace('123456789012', 'acme')}/*"
+    found.iam_policy.grant("roles/storage.objectViewer", wrong)
+    url = "https://storage.googleapis.com/storage/v1/b/acme-vault/o"
+    assert lab.call("GET", url, token=lab.federated()).status == 403
