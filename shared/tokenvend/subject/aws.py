@@ -31,6 +31,7 @@ from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
 
     from botocore.credentials import Credentials
 
@@ -118,6 +119,7 @@ class AwsSubject:
         self._region = region
         self._now = now
         self._lock = threading.Lock()
+        self._asking: Future[AwsCredentials] | None = None
         self._chain: Credentials | None = None
 
     def token(self, deadline: Deadline) -> SubjectToken:
@@ -144,24 +146,39 @@ class AwsSubject:
         )
 
     def _from_chain(self, deadline: Deadline) -> AwsCredentials:
-        # One thread at a time: a refresh is a call to the metadata endpoint.
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            msg = "The request took too long. Try again."
-            raise DeadlineExceeded(msg, cause="waited for AWS credentials")
+        """Asks botocore in a thread of its own: it retries and sleeps as it likes, and a caller
+        must not wait past the deadline. Who comes later joins the asking under way.
+        """
+        from concurrent.futures import Future  # noqa: PLC0415 - off the path of Lambda's keys
+
+        late = DeadlineExceeded(
+            "The request took too long. Try again.", cause="waited for AWS credentials"
+        )
+        if deadline.remaining() <= 0:
+            raise late
+        with self._lock:
+            asking = self._asking
+            if asking is None or asking.done():
+                asking = self._asking = Future()
+                threading.Thread(target=self._ask, args=(asking,), daemon=True).start()
         try:
-            if self._chain is None:
-                self._chain = _resolve_chain()
-            frozen = self._chain.get_frozen_credentials()
-        except TokenvendError:
-            raise
-        except Exception as error:
-            failure = _chain_failure(error)
+            return asking.result(deadline.remaining())
+        except TimeoutError:
+            raise late from None
+
+    def _ask(self, asking: Future[AwsCredentials]) -> None:
+        try:
+            asking.set_result(self._chain_credentials())
+        except TokenvendError as error:
+            asking.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - a malformed answer leaves botocore as KeyError
             # botocore's texts may quote what an endpoint answered: none of it is passed on.
-            if failure is None:
-                raise
-            raise failure from None
-        finally:
-            self._lock.release()
+            asking.set_exception(_chain_failure(error))
+
+    def _chain_credentials(self) -> AwsCredentials:
+        if self._chain is None:
+            self._chain = _resolve_chain()
+        frozen = self._chain.get_frozen_credentials()
         if not frozen.access_key or not frozen.secret_key:
             raise Misconfigured(_SETUP, cause="botocore's credential chain gave empty keys")
         return AwsCredentials(
@@ -194,7 +211,7 @@ def _resolve_chain() -> Credentials:
     return credentials
 
 
-def _chain_failure(error: Exception) -> TokenvendError | None:
+def _chain_failure(error: Exception) -> TokenvendError:
     from botocore import exceptions  # noqa: PLC0415 - the chain has imported it already
 
     kind = type(error).__name__
@@ -214,10 +231,8 @@ def _chain_failure(error: Exception) -> TokenvendError | None:
         ),
     ):
         return Misconfigured(_SETUP, cause=f"botocore's credential chain: {kind}")
-    if isinstance(error, (exceptions.BotoCoreError, OSError, ValueError)):
-        msg = "This endpoint could not fetch its AWS credentials. Try again shortly."
-        return UpstreamUnavailable(msg, cause=f"botocore's credential chain: {kind}")
-    return None
+    msg = "This endpoint could not fetch its AWS credentials. Try again shortly."
+    return UpstreamUnavailable(msg, cause=f"botocore's credential chain: {kind}")
 
 
 def _authorization(

@@ -1,0 +1,39 @@
+"""A sender that answers from a script, for tests of what speaks through the transport."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokenvend.transport import Answer, Call, Deadline
+
+
+@dataclass
+class Script:
+    """Gives its outcomes in turn, the last for ever; raises those that are exceptions."""
+
+    outcomes: list[Answer | Exception]
+    calls: list[Call] = field(default_factory=list)
+    repeatable: list[bool] = field(default_factory=list)
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """The next outcome."""
+        assert deadline.remaining() >= 0
+        self.calls.append(call)
+        self.repeatable.append(repeatable)
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def script(*outcomes: Answer | Exception) -> Script:
+    """A sender with these outcomes."""
+    return Script(list(outcomes))
+
+
+def said(document: Any, status: int = 200, **headers: str) -> Answer:
+    """A JSON answer; header names are given with underscores."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, fields, json.dumps(document).encode())
