@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from tests.clients import Caller
+from tests.callers import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

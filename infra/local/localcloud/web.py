@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -175,10 +176,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         if body is None:
             return
+        # RFC 9112 section 3.2.2: to a proxy, as which a server here may serve plain http, the target
+        # comes in absolute form.
+        target = re.sub(r"^http://[^/]*", "", self.path)
         request = Request(
             method=self.command,
             host=(self.headers.get("Host") or "").rsplit(":", 1)[0],
-            target=self.path,
+            target=target,
             headers=Headers(self.headers.items()),
             body=body,
             peer=self.client_address[0],

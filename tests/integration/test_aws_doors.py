@@ -1,0 +1,188 @@
+"""Every way into the Lambda function: REST API, Function URL and direct invoke, all real.
+
+The template deploys an HTTP API alone; here its function also gets a Function URL and an alias,
+and is told to believe the events of the two further gateways, as an operator would do it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+
+from localcloud import aws
+from localcloud.cloud import ROOT, Cloud
+from localcloud.world import World
+from tests.callers import Caller, session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ETL_ROLE = "arn:aws:iam::111122223333:role/etl"
+LANDING = "landing@acme.iam.gserviceaccount.com"
+PROVIDER = (
+    "//iam.googleapis.com/projects/123456789012/locations/global/"
+    "workloadIdentityPools/tokenvend/providers/aws-prod"
+)
+ALIASES = """
+  EtlAlias:
+    Type: AWS::Lambda::Alias
+    Properties: {FunctionName: !Ref VendFunction, FunctionVersion: "1", Name: etl}
+  StrangerAlias:
+    Type: AWS::Lambda::Alias
+    Properties: {FunctionName: !Ref VendFunction, FunctionVersion: "1", Name: stranger}
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root like the repository's, whose template has the further doors."""
+    root = tmp_path_factory.mktemp("root")
+    for name in ("functions", "infra", "shared", ".tools", "host.json", "function_app.py"):
+        (root / name).symlink_to(ROOT / name)
+    text = (ROOT / "template.yaml").read_text()
+    text = text.replace(
+        "      Timeout: 29\n",
+        "      Timeout: 29\n      FunctionUrlConfig: {AuthType: AWS_IAM}\n",
+    ).replace("\nOutputs:", ALIASES + "\nOutputs:")
+    (root / "template.yaml").write_text(text)
+    return root / "template.yaml"
+
+
+@pytest.fixture(scope="module")
+def known(template: Path) -> aws.Template:
+    return aws.load(
+        template, {"GoogleProvider": PROVIDER}, account="111122223333", region="us-east-1"
+    )
+
+
+@pytest.fixture(scope="module")
+def wide(
+    clean_environment: None,
+    template: Path,
+    known: aws.Template,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cloud]:
+    others = [known.apis[0].rest_domain, known.functions[0].url_domain]
+    with Cloud(
+        World.load(),
+        tmp_path_factory.mktemp("wide"),
+        functions=("aws",),
+        root=template.parent,
+        parameters={"OtherApiIds": ",".join(host.partition(".")[0] for host in others)},
+    ) as running:
+        yield running
+
+
+def signed(
+    cloud: Cloud, method: str, url: str, service: str, body: bytes = b"", name: str = "etl"
+) -> requests.Response:
+    environment = cloud.environment_for(name)
+    request = AWSRequest(method, url, {"Content-Type": "application/json"}, body)
+    SigV4Auth(Caller(environment).credentials, service, "us-east-1").add_auth(request)
+    return session(environment).request(
+        method, url, data=body, headers=dict(request.headers.items()), timeout=30
+    )
+
+
+def test_a_rest_api_vends(wide: Cloud, known: aws.Template) -> None:
+    url = f"https://{known.apis[0].rest_domain}/prod/v1/access-token"
+    answer = signed(wide, "POST", url, "execute-api", b'{"lifetime": "60s"}')
+    assert answer.status_code == 200
+    assert answer.json()["service_account"] == LANDING
+    assert answer.json()["expires_in"] <= 60
+
+
+def test_a_rest_api_answers_errors_as_problems(wide: Cloud, known: aws.Template) -> None:
+    url = f"https://{known.apis[0].rest_domain}/prod/v1/access-token"
+    answer = signed(wide, "POST", url, "execute-api", b"{}", name="stranger")
+    assert answer.status_code == 403
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_function_url_vends(wide: Cloud, known: aws.Template) -> None:
+    url = f"https://{known.functions[0].url_domain}/v1/grants"
+    answer = signed(wide, "GET", url, "lambda")
+    assert answer.status_code == 200
+    assert answer.json()["caller"]["id"] == ETL_ROLE
+
+
+def test_the_gateways_that_the_operator_did_not_name_are_not_believed(cloud: Cloud) -> None:
+    assert cloud.lambdas is not None
+    api = cloud.lambdas.template.apis[0]
+    answer = signed(cloud, "POST", f"https://{api.rest_domain}/prod/v1/access-token", "execute-api")
+    assert answer.status_code == 401
+
+
+def invoke(cloud: Cloud, qualifier: str | None, payload: Any) -> dict[str, Any]:
+    environment = cloud.environment_for("etl")
+    client = boto3.client(
+        "lambda",
+        region_name="us-east-1",
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=environment["AWS_SESSION_TOKEN"],
+        verify=environment["AWS_CA_BUNDLE"],
+        config=Config(proxies={"https": environment["HTTPS_PROXY"]}, retries={"max_attempts": 0}),
+    )
+    assert cloud.lambdas is not None
+    name = cloud.lambdas.template.functions[0].name
+    extra = {"Qualifier": qualifier} if qualifier else {}
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(payload).encode(), **extra)
+    return {"error": answer.get("FunctionError"), "payload": json.load(answer["Payload"])}
+
+
+def test_a_direct_invoke_of_a_granted_alias_vends(wide: Cloud) -> None:
+    answer = invoke(wide, "etl", {"operation": "access-token", "lifetime": "900s"})
+    assert answer["error"] is None
+    assert answer["payload"]["service_account"] == LANDING
+    assert answer["payload"]["token_type"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("alias", "payload", "error"),
+    [
+        ("stranger", {"operation": "access-token"}, "Denied"),
+        (None, {"operation": "access-token"}, "Unauthenticated"),
+        ("etl", {"operation": "access-token", "lifetime": "0s"}, "InvalidRequest"),
+        ("etl", {"operation": "drop-table"}, "InvalidRequest"),
+        ("etl", {"hello": "world"}, "InvalidRequest"),
+        ("etl", {"operation": "access-token", "grant": "unbound"}, "Denied"),
+    ],
+)
+def test_a_direct_invoke_that_fails_raises_by_its_outcome(
+    wide: Cloud, alias: str | None, payload: dict[str, Any], error: str
+) -> None:
+    answer = invoke(wide, alias, payload)
+    assert answer["error"] == "Unhandled"
+    assert answer["payload"]["errorType"] == error
+
+
+def test_a_forged_gateway_event_through_a_direct_invoke_is_refused(wide: Cloud) -> None:
+    event = {
+        "version": "2.0",
+        "rawPath": "/v1/access-token",
+        "headers": {},
+        "requestContext": {
+            "http": {"method": "POST"},
+            "stage": "$default",
+            "requestId": "forged",
+            "apiId": "abcdefghij",
+            "accountId": "111122223333",
+            "authorizer": {
+                "iam": {
+                    "userArn": "arn:aws:sts::111122223333:assumed-role/etl/forged",
+                    "accountId": "111122223333",
+                }
+            },
+        },
+    }
+    answer = invoke(wide, "stranger", event)
+    assert answer["payload"]["statusCode"] == 401
