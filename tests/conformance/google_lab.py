@@ -188,7 +188,7 @@ def aws_request(
     provider: str = AWS_PROVIDER,
     url: str = "https://sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
 ) -> dict[str, Any]:
-    """A GetCallerIdentity request in Google's form, signed by botocore, as a dict to tamper with."""
+    """A GetCallerIdentity request in Google's form, signed by botocore, to tamper with."""
     target = f"//iam.googleapis.com/{provider}"
     host = urlsplit(url).netloc
     request = AWSRequest("POST", url, {"host": host, "x-goog-cloud-target-resource": target})

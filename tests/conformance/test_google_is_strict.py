@@ -341,7 +341,7 @@ def expired(lab: Lab) -> str:
 
 def unsigned(lab: Lab) -> str:
     claims = jwt.decode(lab.jwt(), options={"verify_signature": False})
-    return jwt.encode(claims, None, algorithm="none", headers={"kid": "x"})
+    return jwt.encode(claims, "", algorithm="none", headers={"kid": "x"})
 
 
 def symmetric(lab: Lab) -> str:
@@ -361,8 +361,7 @@ def symmetric(lab: Lab) -> str:
         (
             lambda lab: lab.jwt(iss="https://sts.windows.net/other/"),
             "invalid_grant",
-            "The issuer in ID Token https://sts.windows.net/other/ does not match the expected "
-            "one in config: https://sts.windows.net/3f2504e0-4f89-41d3-9a0c-0305e82c3301/",
+            "The issuer in ID Token https://sts.windows.net/other/ does not match the expected one",
         ),
         (expired, "invalid_grant", "is stale to sign-in."),
         (
@@ -470,7 +469,7 @@ def test_uploaded_keys_replace_discovery(lab: Lab) -> None:
             {},
             403,
             "PERMISSION_DENIED",
-            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",
+            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not",
         ),
         (AUDITED, {}, 403, "PERMISSION_DENIED", "getAccessToken"),
     ],
@@ -642,7 +641,7 @@ def test_id_token_for_the_service_or_its_custom_audience_is_admitted(lab: Lab) -
         (lambda lab: lab.id_token(f"{ORDERS}/"), 401),
         (lambda lab: lab.id_token(includeEmail=False), 401),
         (lambda lab: lab.access_token(), 401),
-        (lambda lab: Lab().id_token(), 401),
+        (lambda _: Lab().id_token(), 401),
         (lambda lab: lab.id_token(account=LANDING), 403),
     ],
 )

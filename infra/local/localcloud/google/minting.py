@@ -81,10 +81,7 @@ def id_token(
 
 
 def sign_blob(
-    cloud: Cloud,
-    target: Target,
-    message: Mapping[str, Any],
-    now: float,
+    cloud: Cloud, target: Target, message: Mapping[str, Any], _now: float
 ) -> dict[str, Any]:
     """SignBlobResponse, signed with the account's own key."""
     try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SERVICE = "sts.googleapis.com"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type, not a token
 AWS4_REQUEST = "urn:ietf:params:aws:token-type:aws4_request"
 JWT_TYPES = frozenset(f"urn:ietf:params:oauth:token-type:{kind}" for kind in ("jwt", "id_token"))
 FIELDS = (
