@@ -104,7 +104,8 @@ class _KeySet:
         can_wait = deadline.remaining() if self._key(kid, now(), STALE_LIMIT) is None else 0
         if self._lock.acquire(timeout=can_wait):
             try:
-                if self._key(kid, now(), LIFESPAN) is None and self._may_refresh(now()):
+                # Whoever waited for another thread's refresh finds its cooldown here.
+                if self._may_refresh(now()):
                     self._refresh(sender, now, deadline)
             finally:
                 self._lock.release()

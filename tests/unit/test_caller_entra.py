@@ -11,7 +11,7 @@ import pytest
 from localcloud.azure import Entra, sites
 from localcloud.web import Headers, Request, Router
 from localcloud.world import World
-from tests.unit.issuing import NOW, Clock, Recorder, deadline, key_set, rsa_key
+from tests.unit.issuing import NOW, Clock, Recorder, deadline, ec_key, key_set, rsa_key
 from tokenvend.caller import Authenticator, EntraSettings
 from tokenvend.errors import Misconfigured, Unauthenticated, UpstreamUnavailable
 from tokenvend.jwks import KeySets
@@ -195,6 +195,13 @@ def test_a_key_of_the_consumer_service_verifies_no_tenant_s_token(bench: Bench) 
         bench.who(V2)
 
 
+def test_entra_signs_rs256_and_nothing_else(bench: Bench) -> None:
+    bench.sender.pages[V2_KEYS] = key_set(ec_key().jwk())
+    with pytest.raises(Unauthenticated):
+        bench.ask({"authorization": f"Bearer {ec_key().sign(V2)}"})
+    assert bench.sender.calls == []
+
+
 def test_entra_being_down_is_not_the_caller_s_fault(bench: Bench) -> None:
     bench.sender.pages.clear()
     with pytest.raises(UpstreamUnavailable) as refusal:
@@ -275,6 +282,12 @@ def test_a_client_principal_header_is_ignored_where_nothing_enforces_it(bench: B
         )
 
 
+def test_an_unenforced_client_principal_does_not_hide_the_bearer_token(bench: Bench) -> None:
+    other = principal({**V2, "oid": APP, "sub": APP})
+    headers = {"x-ms-client-principal": other, "authorization": f"Bearer {rsa_key().sign(V2)}"}
+    assert bench.ask(headers) == REPORTING
+
+
 def test_a_client_principal_counts_where_app_service_enforces_it() -> None:
     bench = Bench(easy_auth=True)
     roles = [{"typ": "r", "val": "A"}, {"typ": "roles", "val": "B"}]
@@ -309,9 +322,10 @@ def test_a_bearer_token_counts_where_app_service_let_a_request_through_unauthent
         principal({**V2, "scp": "user_impersonation"}),
         principal({**V2, "http://schemas.microsoft.com/identity/claims/scope": "x"}),
         principal({"http://schemas.microsoft.com/identity/claims/objectidentifier": APP, **V2}),
+        principal({**V2, "http://schemas.microsoft.com/identity/claims/objectidentifier": APP}),
         "A" * 32_772,
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_wrong_client_principal_is_refused_even_with_a_good_bearer_token(header: str) -> None:
     bearer = rsa_key().sign(V2)

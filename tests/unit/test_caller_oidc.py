@@ -124,6 +124,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "nbf as text": {"nbf": "0"},
     "nbf in the future": {"nbf": NOW + 61},
     "iat in the future": {"iat": NOW + 61},
+    "iat is true": {"iat": True},
     "iat negative": {"iat": -1},
 }
 

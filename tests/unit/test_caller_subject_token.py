@@ -511,7 +511,7 @@ UNUSABLE: dict[str, Answer] = {
     "no result": answer(GOOD.replace(RESULT, "")),
     "result deeper": answer(GOOD.replace(RESULT, f"<X>{RESULT}</X>")),
     "two ARNs": answer(GOOD.replace("<Arn>", "<Arn>arn:aws:iam::1:root</Arn><Arn>")),
-    "an element in the ARN": answer(GOOD.replace("<Arn>", "<Arn><x/>")),
+    "an element in the ARN": answer(GOOD.replace("</Arn>", "<x/></Arn>")),
     "empty ARN": answer(identity(arn="")),
     "empty account": answer(identity(account="")),
     "no account": answer(re.sub("<Account>.*</Account>", "", GOOD)),

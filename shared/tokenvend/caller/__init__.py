@@ -77,8 +77,10 @@ class Authenticator:
         """
         unverified = read_unverified(token)
         name = unverified.unverified_issuer
-        if self.entra is not None and entra_tokens.is_configured(self.entra, name):
-            return entra_tokens.verify(unverified, self.entra, self.keys, self.now(), deadline)
+        if self.entra is not None and (tenant := entra_tokens.issuer_of(self.entra, name)):
+            return entra_tokens.verify(
+                unverified, tenant, self.entra, self.keys, self.now(), deadline
+            )
         return oidc.verify(unverified, self._issuer(name), self.keys, self.now(), deadline)
 
     def _platform_caller(self, platform: PlatformIdentity) -> Caller:
@@ -100,9 +102,9 @@ class Authenticator:
         """
         claims: dict[str, Any] = {**texts, "aud": _single(texts.get("aud", ""))}
         name = texts.get("iss", "")
-        if self.entra is not None and entra_tokens.is_configured(self.entra, name):
+        if self.entra is not None and (tenant := entra_tokens.issuer_of(self.entra, name)):
             roles = texts.get("roles", "[]").removeprefix("[").removesuffix("]").split()
-            return entra_tokens.caller_of({**claims, "roles": roles}, self.entra)
+            return entra_tokens.caller_of({**claims, "roles": roles}, tenant, self.entra)
         return oidc.caller_of(claims, self._issuer(name))
 
     def _issuer(self, unverified_issuer: str) -> OidcIssuer:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LOGIN_HOST = "login.microsoftonline.com"
 MAX_CLIENT_PRINCIPAL = 32 * 1024
 
+_V1, _V2 = "1.0", "2.0"
+# As Entra's multi-tenant documents spell them, placeholder included.
+_ISSUERS = ("https://sts.windows.net/{tenantid}/", f"https://{LOGIN_HOST}/{{tenantid}}/v2.0")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # The tenant may be any text here: it is only looked up among the configured ones.
 _ISSUER = re.compile(
@@ -83,48 +86,69 @@ class EntraSettings:
         return frozenset({LOGIN_HOST})
 
 
-def is_configured(settings: EntraSettings, unverified_issuer: str) -> bool:
-    """Whether the issuer is exactly one of a configured tenant's."""
+@dataclass(frozen=True, slots=True)
+class TenantIssuer:
+    """One of a configured tenant's two issuers; `version`: what its tokens' `ver` says."""
+
+    name: str
+    tenant: str
+    version: str
+
+    @property
+    def source(self) -> KeySource:
+        """Where its keys are."""
+        path = "discovery/keys" if self.version == _V1 else "discovery/v2.0/keys"
+        # Storm-0558 signed enterprise tokens with a key of the consumer service: a key that names
+        # its issuer verifies that issuer's tokens and no others.
+        own = {form.format(tenantid=self.tenant) for form in _ISSUERS} | set(_ISSUERS)
+        uri = f"https://{LOGIN_HOST}/{self.tenant}/{path}"
+        return KeySource(self.name, uri, key_issuers=frozenset(own))
+
+
+def issuer_of(settings: EntraSettings, unverified_issuer: str) -> TenantIssuer | None:
+    """The configured tenant's issuer of exactly this name, None where there is none."""
     match = _ISSUER.fullmatch(unverified_issuer)
-    return match is not None and (match["v1"] or match["v2"]) in settings.tenants
+    tenant = (match["v1"] or match["v2"]) if match else None
+    if match is None or tenant not in settings.tenants:
+        return None
+    return TenantIssuer(unverified_issuer, tenant, _V1 if match["v1"] else _V2)
 
 
 def verify(
-    token: UnverifiedToken, settings: EntraSettings, keys: KeySets, now: float, deadline: Deadline
+    token: UnverifiedToken,
+    issuer: TenantIssuer,
+    settings: EntraSettings,
+    keys: KeySets,
+    now: float,
+    deadline: Deadline,
 ) -> EntraCaller:
     """The caller an Entra token proves. `now`: epoch seconds.
 
     Raises Unauthenticated, and UpstreamUnavailable where Entra's keys cannot be had.
     """
-    if not is_configured(settings, token.unverified_issuer):
-        raise refused(cause="token of a tenant that is not configured")
-    source = _source(token.unverified_issuer)
-    claims = verified_claims(token, source, {"RS256"}, keys, deadline)
+    claims = verified_claims(token, issuer.source, {"RS256"}, keys, deadline)
     check_times(claims, now, ("exp", "iat", "nbf"))
-    return caller_of(claims, settings)
+    return caller_of(claims, issuer, settings)
 
 
-def caller_of(claims: Mapping[str, Any], settings: EntraSettings) -> EntraCaller:
+def caller_of(
+    claims: Mapping[str, Any], issuer: TenantIssuer, settings: EntraSettings
+) -> EntraCaller:
     """The caller in claims that someone we believe has verified. Raises Unauthenticated."""
-    issuer = text_claim(claims, "iss")
-    match = _ISSUER.fullmatch(issuer)
-    if match is None or not is_configured(settings, issuer):
-        raise refused(cause="claims of a tenant that is not configured")
-    check_issuer_and_audience(claims, issuer, settings.audiences)
-    first = match["v1"] is not None
-    if claims.get("ver") != ("1.0" if first else "2.0"):
+    check_issuer_and_audience(claims, issuer.name, settings.audiences)
+    if claims.get("ver") != issuer.version:
         raise refused(cause="token version does not fit its issuer")
-    if claims.get("tid") != (match["v1"] or match["v2"]):
+    if claims.get("tid") != issuer.tenant:
         raise refused(cause="tid does not fit the issuer")
     # An ID token names no client application: without this, one would pass as an access token.
-    app_id = _guid(claims, "appid" if first else "azp")
+    app_id = _guid(claims, "appid" if issuer.version == _V1 else "azp")
     object_id = _guid(claims, "oid")
     if not settings.allow_users and not _is_application(claims):
         raise refused(cause="token of a user where only applications may call")
     roles = _roles(claims)
     if not settings.required_roles <= roles:
         raise refused(cause="token lacks a required app role")
-    return EntraCaller(text_claim(claims, "tid"), object_id, app_id, roles)
+    return EntraCaller(issuer.tenant, object_id, app_id, roles)
 
 
 def from_client_principal(header: str, settings: EntraSettings) -> EntraCaller:
@@ -140,27 +164,11 @@ def from_client_principal(header: str, settings: EntraSettings) -> EntraCaller:
         raise refused(cause="client principal header is not JSON in base64") from None
     if document.get("auth_typ") != "aad":
         raise refused(cause="client principal is not Entra's")
-    return caller_of(_flat(document.get("claims"), document.get("role_typ")), settings)
-
-
-def _source(issuer: str) -> KeySource:
-    match = _ISSUER.fullmatch(issuer)
-    tenant = "" if match is None else match["v1"] or match["v2"]
-    version = "" if match is None or match["v1"] else "/v2.0"
-    return KeySource(
-        issuer,
-        f"https://{LOGIN_HOST}/{tenant}/discovery{version}/keys",
-        # Storm-0558 signed enterprise tokens with a key of the consumer service: a key that names
-        # its issuer verifies that issuer's tokens and no others.
-        key_issuers=frozenset(
-            form.replace("{tenantid}", name)
-            for form in (
-                "https://sts.windows.net/{tenantid}/",
-                f"https://{LOGIN_HOST}/{{tenantid}}/v2.0",
-            )
-            for name in ("{tenantid}", tenant)
-        ),
-    )
+    claims = _flat(document.get("claims"), document.get("role_typ"))
+    issuer = issuer_of(settings, text_claim(claims, "iss"))
+    if issuer is None:
+        raise refused(cause="client principal of a tenant that is not configured")
+    return caller_of(claims, issuer, settings)
 
 
 def _is_application(claims: Mapping[str, Any]) -> bool:
