@@ -6,6 +6,7 @@ router needs.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from botocore.session import Session
@@ -39,7 +40,7 @@ __all__ = [
 def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, Site]:
     """Hostnames to sites: STS at every endpoint, and every door to a function."""
     table: dict[str, Site] = {"sts.amazonaws.com": sts.site(accounts, sts.GLOBAL_REGION)}
-    for region in Session().get_available_regions("sts"):
+    for region in _regions():
         table[f"sts.{region}.amazonaws.com"] = sts.site(accounts, region)
     if functions is None:
         return table
@@ -52,3 +53,9 @@ def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, S
         if function.url_auth:
             table[function.url_domain] = gateway.function_url(function, functions, accounts)
     return table
+
+
+@cache
+def _regions() -> tuple[str, ...]:
+    """Every region that has an STS endpoint; reading botocore's tables takes a while."""
+    return tuple(Session().get_available_regions("sts"))

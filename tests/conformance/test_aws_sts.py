@@ -1,0 +1,134 @@
+"""AssumeRole of AWS's stand-in: who gets a session, of which role, for how long."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+
+from localcloud.aws import AccessKey
+from localcloud.web import Response
+from tests.conformance.aws_lab import ACCOUNT, Lab, code, element, new_lab, signed
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return new_lab()
+
+
+def assume(lab: Lab, key: AccessKey, role: str = "etl", **parameters: str) -> Response:
+    values = {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{role}",
+        "RoleSessionName": "session",
+        **parameters,
+    }
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    return lab.fetch(signed(key, "/", headers=form, body=urlencode(values).encode()))
+
+
+def key_of(answer: Response, like: AccessKey) -> AccessKey:
+    return replace(
+        like,
+        id=element(answer, "AccessKeyId"),
+        secret=element(answer, "SecretAccessKey"),
+        token=element(answer, "SessionToken"),
+    )
+
+
+def test_the_new_session_signs_as_the_role(lab: Lab) -> None:
+    operator = lab.accounts.user("operator")
+    answer = assume(lab, operator, RoleSessionName="nightly@acme", SourceIdentity="alice")
+    assert answer.status == 200
+    assert element(answer, "AccessKeyId").startswith("ASIA")
+    assert element(answer, "SourceIdentity") == "alice"
+    identity = lab.fetch(signed(key_of(answer, operator)))
+    assert element(identity, "Arn") == f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/nightly@acme"
+    assert element(identity, "UserId") == element(answer, "AssumedRoleId")
+
+
+def test_the_session_ends_when_its_duration_is_over(lab: Lab) -> None:
+    operator = lab.accounts.user("operator")
+    lab.clock.skew = -900
+    session = key_of(assume(lab, operator, DurationSeconds="900"), operator)
+    assert lab.fetch(signed(session)).status == 200
+    lab.clock.skew = 0
+    assert code(lab.fetch(signed(session))) == "ExpiredToken"
+
+
+def test_the_function_may_assume_its_own_role_and_nobody_elses(lab: Lab) -> None:
+    function = lab.accounts.session("tokenvend", "fn")
+    answer = assume(lab, function, "tokenvend", RoleSessionName="caller-etl")
+    assert element(answer, "Arn").endswith("assumed-role/tokenvend/caller-etl")
+    assert code(assume(lab, function, "etl")) == "AccessDenied"
+
+
+@pytest.mark.parametrize("role", ["etl", "stranger", "tokenvend"])
+def test_a_callers_session_may_assume_no_role(lab: Lab, role: str) -> None:
+    answer = assume(lab, lab.accounts.session("etl", "s1"), role)
+    assert (answer.status, code(answer)) == (403, "AccessDenied")
+
+
+def test_an_unknown_role_is_not_told_from_a_forbidden_one(lab: Lab) -> None:
+    operator = lab.accounts.user("operator")
+    assert code(assume(lab, operator, "nobody")) == "AccessDenied"
+    assert code(assume(lab, operator, "some/path/etl")) == "AccessDenied"
+
+
+def test_a_foreign_accounts_identity_may_assume_no_role_here(lab: Lab) -> None:
+    foreign = lab.accounts.issue("arn:aws:iam::444455556666:role/tokenvend", "s1")
+    assert element(lab.fetch(signed(foreign)), "Account") == "444455556666"
+    assert code(assume(lab, foreign, "tokenvend")) == "AccessDenied"
+
+
+WRONG = [
+    {"RoleSessionName": "a"},
+    {"RoleSessionName": "a" * 65},
+    {"RoleSessionName": "with space"},
+    {"RoleSessionName": "slash/ed"},
+    {"RoleSessionName": "ümlaut"},
+    {"RoleArn": "etl"},
+    {"RoleArn": f"arn:aws:iam::{ACCOUNT}:user/operator"},
+    {"DurationSeconds": "899"},
+    {"DurationSeconds": "43201"},
+    {"DurationSeconds": "-900"},
+    {"DurationSeconds": "1e3"},
+    {"DurationSeconds": "3601"},
+    {"SourceIdentity": "x"},
+    {"Policy": "{}"},
+]
+
+
+@pytest.mark.parametrize("parameters", WRONG, ids=str)
+def test_a_wrong_parameter_is_a_validation_error(lab: Lab, parameters: dict[str, str]) -> None:
+    answer = assume(lab, lab.accounts.user("operator"), "etl", **parameters)
+    assert (answer.status, code(answer)) == (400, "ValidationError")
+
+
+def test_a_chained_session_lives_an_hour_at_most(lab: Lab) -> None:
+    role = lab.accounts.aws.role("tokenvend")
+    assert role is not None
+    role.max_session_duration = 43200
+    function = lab.accounts.session("tokenvend", "fn")
+    longer = {"DurationSeconds": "3601"}
+    assert code(assume(lab, function, "tokenvend", **longer)) == "ValidationError"
+    assert assume(lab, lab.accounts.user("operator"), "tokenvend", **longer).status == 200
+
+
+def test_a_source_identity_stays_for_the_chain(lab: Lab) -> None:
+    operator = lab.accounts.user("operator")
+    first = key_of(assume(lab, operator, "tokenvend", SourceIdentity="alice"), operator)
+    assert element(assume(lab, first, "tokenvend"), "SourceIdentity") == "alice"
+    assert code(assume(lab, first, "tokenvend", SourceIdentity="mallory")) == "AccessDenied"
+
+
+def test_every_answer_carries_its_request_id(lab: Lab) -> None:
+    for answer in (
+        assume(lab, lab.accounts.user("operator")),
+        assume(lab, lab.accounts.session("etl", "s1")),
+    ):
+        named = dict(answer.headers)["x-amzn-RequestId"]
+        assert re.search(f"<RequestId>{named}</RequestId>", answer.body.decode())
