@@ -93,7 +93,7 @@ def _grant(table: Table, mode: Mode) -> GrantRule:
     id_token = _id_token(table, direct=direct)
     if not table.has("access_token") and not table.has("id_token"):
         table.problem("grants nothing; add [grant.access_token] or [grant.id_token]")
-    not_before, expires = _moment(table, "not_before"), _moment(table, "expires")
+    not_before, expires = table.moment("not_before", up=True), table.moment("expires")
     if not_before is not None and expires is not None and not_before >= expires:
         table.problem("`expires` is not after `not_before`, so the grant never holds", "expires")
     own_mode = _mode(table)
@@ -161,17 +161,6 @@ def _parse_mode(text: str) -> Mode:
         msg = f'must be "enforce" or "shadow", not {shown(text)}'
         raise ValueError(msg)
     return Mode(text)
-
-
-def _moment(table: Table, key: str) -> int | None:
-    value = table.take(key)
-    if not table.has(key):
-        return None
-    try:
-        return values.moment(value, up=key == "not_before")
-    except ValueError as error:
-        table.problem(f"`{key}` {error}", key)
-        return None
 
 
 def _digest(mode: Mode, grants: Iterable[GrantRule]) -> str:

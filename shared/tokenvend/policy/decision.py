@@ -74,7 +74,7 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
         if rule.mode is Mode.SHADOW and all(refusal.relaxed for refusal in against):
             if in_shadow is None or (in_shadow[1] and not against):
                 in_shadow = candidate, against
-        elif nearest is None or against[0].passed > nearest[0].passed:
+        elif nearest is None or against[0].condition > nearest[0].condition:
             nearest = against[0], rule
     if in_shadow is not None:
         candidate, against = in_shadow

@@ -69,13 +69,14 @@ def refuse(report: Report, tree: dict[str, object], text: str, source: str) -> P
 
 
 def where(tree: dict[str, object], path: Path) -> str:
-    """The grant that `path` lies in, as its author knows it: `[[grant]] "name"`."""
+    """The grant or case that `path` lies in, as its author knows it: `[[grant]] "name"`."""
     match path:
-        case ["grant", int(index), *_]:
-            grants = tree.get("grant")
-            grant = grants[index] if isinstance(grants, list) else None
-            name = grant.get("name") if isinstance(grant, dict) else None
-            return f"[[grant]] {quoted(name) if isinstance(name, str) else f'number {index + 1}'}"
+        case [str(kind), int(index), *_]:
+            entries = tree.get(kind)
+            entry = entries[index] if isinstance(entries, list) else None
+            name = entry.get("name") if isinstance(entry, dict) else None
+            called = quoted(name) if isinstance(name, str) else f"number {index + 1}"
+            return f"[[{kind}]] {called}"
         case _:
             return ""
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tokenvend.policy.problems import shown
+from tokenvend.policy.values import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,6 @@ class Table:
         """Report `message` at the key named by `keys`, or at the table."""
         self._report.add((*self.path, *keys), message)
 
-    def take(self, key: str) -> object:
-        """The raw value of an optional key, whatever its type."""
-        self._taken[key] = None
-        return self.tree.get(key)
-
     def typed[T](self, kind: type[T], key: str, *, advice: str = "") -> T | None:
         """The value of `key` where it is of exactly this type (true is no number).
 
@@ -74,6 +70,17 @@ class Table:
             return None
         try:
             return parse(text)
+        except ValueError as error:
+            self.problem(f"`{key}` {error}", key)
+            return None
+
+    def moment(self, key: str, *, up: bool = False) -> int | None:
+        """The date and time at `key`, in epoch seconds; fractions go `up` or down."""
+        self._taken[key] = None
+        if key not in self.tree:
+            return None
+        try:
+            return moment(self.tree[key], up=up)
         except ValueError as error:
             self.problem(f"`{key}` {error}", key)
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tokenvend.model import (
@@ -26,13 +27,25 @@ if TYPE_CHECKING:
     from tokenvend.policy.compiled import AccessLimits, GrantRule, IdLimits
 
 
+class Condition(IntEnum):
+    """What a grant asks of a request, in the order of asking: the higher, the nearer to a yes."""
+
+    NAME = 0
+    SERVICE_ACCOUNT = 1
+    KIND = 2
+    POSSIBLE = 3
+    DATES = 4
+    WHAT = 5
+    LIFETIME = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A condition that failed. `passed`: how many conditions held before it; `reason`: for the
-    operator; `relaxed`: whether shadow mode lets it pass.
+    """A condition that failed. `reason`: for the operator; `relaxed`: whether shadow mode lets it
+    pass.
     """
 
-    passed: int
+    condition: Condition
     reason: str
     relaxed: bool = False
 
@@ -45,7 +58,7 @@ def refusals(rule: GrantRule, request: TokenRequest, now: int) -> list[Refusal]:
     if never is not None:
         return [never]
     date = _outside_dates(rule, now)
-    found = [] if not date else [Refusal(4, date, relaxed=True)]
+    found = [] if not date else [Refusal(Condition.DATES, date, relaxed=True)]
     match request:
         case AccessTokenRequest() if rule.access_token is not None:
             return found + _beyond_access(rule.access_token, request)
@@ -80,12 +93,19 @@ def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
             raise ValueError(msg)
 
 
+def date(seconds: int) -> str:
+    """Epoch seconds as the policy could write them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _never_relaxed(rule: GrantRule, request: TokenRequest) -> Refusal | None:
     if request.grant is not None and request.grant != rule.name:
-        return Refusal(0, f"the request asks for the grant {shown(request.grant)}")
+        return Refusal(Condition.NAME, f"the request asks for the grant {shown(request.grant)}")
     if request.service_account is not None and request.service_account != rule.service_account:
         of = shown(rule.service_account) if rule.service_account else "no service account (direct)"
-        return Refusal(1, f"it is for {of}, not {shown(request.service_account)}")
+        return Refusal(
+            Condition.SERVICE_ACCOUNT, f"it is for {of}, not {shown(request.service_account)}"
+        )
     match request:
         case AccessTokenRequest():
             offered = rule.access_token is not None
@@ -99,7 +119,7 @@ def _never_relaxed(rule: GrantRule, request: TokenRequest) -> Refusal | None:
 def _no_such_kind(rule: GrantRule, request: TokenRequest) -> Refusal:
     asked = "access" if isinstance(request, AccessTokenRequest) else "ID"
     other = "ID tokens" if rule.access_token is None else "access tokens"
-    return Refusal(2, f"it gives {other} and the request is for an {asked} token")
+    return Refusal(Condition.KIND, f"it gives {other} and the request is for an {asked} token")
 
 
 def _impossible(rule: GrantRule, request: TokenRequest) -> Refusal | None:
@@ -107,19 +127,25 @@ def _impossible(rule: GrantRule, request: TokenRequest) -> Refusal | None:
     match request:
         case AccessTokenRequest(lifetime=int(lifetime)):
             if rule.service_account is None:
-                return Refusal(3, "a direct token's lifetime is up to Google's STS; ask for none")
+                return Refusal(
+                    Condition.POSSIBLE,
+                    "a direct token's lifetime is up to Google's STS; ask for none",
+                )
             if not 1 <= lifetime <= MAX_LIFETIME:
-                return Refusal(3, f"a lifetime of {lifetime} s is not from 1 to {MAX_LIFETIME} s")
+                return Refusal(
+                    Condition.POSSIBLE,
+                    f"a lifetime of {lifetime} s is not from 1 to {MAX_LIFETIME} s",
+                )
         case IdTokenRequest(audience=audience) if not plausible_audience(audience):
-            return Refusal(3, f"{shown(audience)} cannot be an audience")
+            return Refusal(Condition.POSSIBLE, f"{shown(audience)} cannot be an audience")
     return None
 
 
 def _outside_dates(rule: GrantRule, now: int) -> str:
     if rule.not_before is not None and now < rule.not_before:
-        return f"it holds only from {_date(rule.not_before)}"
+        return f"it holds only from {date(rule.not_before)}"
     if rule.expires is not None and now >= rule.expires:
-        return f"it expired at {_date(rule.expires)}"
+        return f"it expired at {date(rule.expires)}"
     return ""
 
 
@@ -128,11 +154,11 @@ def _beyond_access(limits: AccessLimits, request: AccessTokenRequest) -> list[Re
     extra = [scope for scope in request.scopes if scope not in limits.scopes]
     if extra:
         named = ", ".join(shown(scope) for scope in extra[:3])
-        found.append(Refusal(5, f"its scopes do not include {named}", relaxed=True))
+        found.append(Refusal(Condition.WHAT, f"its scopes do not include {named}", relaxed=True))
     asked, most = request.lifetime, limits.max_lifetime
     if asked is not None and most is not None and asked > most:
         reason = f"its tokens live at most {most} s and {asked} s were asked for"
-        found.append(Refusal(6, reason, relaxed=True))
+        found.append(Refusal(Condition.LIFETIME, reason, relaxed=True))
     return found
 
 
@@ -140,7 +166,7 @@ def _beyond_id(limits: IdLimits, request: IdTokenRequest) -> list[Refusal]:
     if any(pattern.matches(request.audience) for pattern in limits.audiences):
         return []
     reason = f"its audiences do not include {shown(request.audience)}"
-    return [Refusal(5, reason, relaxed=True)]
+    return [Refusal(Condition.WHAT, reason, relaxed=True)]
 
 
 def _scopes(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
@@ -156,7 +182,3 @@ def _lifetime(limits: AccessLimits, request: AccessTokenRequest) -> int | None:
     if limits.max_lifetime is None or request.lifetime is not None:
         return request.lifetime
     return min(DEFAULT_LIFETIME, limits.max_lifetime)
-
-
-def _date(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

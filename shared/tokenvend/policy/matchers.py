@@ -74,6 +74,20 @@ def mismatch(matcher: Matcher, caller: Caller) -> str:
             return f"it is for {_kind(matcher)}"
 
 
+def fits_kind(matcher: Matcher, caller: Caller) -> bool:
+    """Whether the matcher is for callers of this kind at all."""
+    match matcher, caller:
+        case (
+            (AwsMatcher(), AwsCaller())
+            | (LambdaMatcher(), LambdaCaller())
+            | (EntraMatcher(), EntraCaller())
+            | (OidcMatcher(), OidcCaller())
+        ):
+            return True
+        case _:
+            return False
+
+
 def fields(matcher: Matcher) -> tuple[str, ...]:
     """The fields that the matcher asks for, as the policy spells them."""
     match matcher:
@@ -125,6 +139,17 @@ def values(matcher: Matcher) -> dict[str, object]:
         case _ as never:
             assert_never(never)
     return {field: value for field, value in written.items() if value}
+
+
+def written(matcher: Matcher) -> str:
+    """The matcher in one line, as the policy writes it."""
+    flat: dict[str, object] = {}
+    for field, value in values(matcher).items():
+        if isinstance(value, dict):
+            flat |= {f"{field}.{name}": each for name, each in value.items()}
+        else:
+            flat[field] = "+".join(value) if isinstance(value, list) else value
+    return " ".join(f"{field}={value}" for field, value in flat.items())
 
 
 def _aws_mismatch(matcher: AwsMatcher, caller: AwsCaller) -> str:

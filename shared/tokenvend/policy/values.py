@@ -27,6 +27,7 @@ _SHORT_SCOPE = re.compile(r"[a-z][a-z0-9._-]{1,60}")
 _LIFETIME = re.compile(r"([0-9]{1,6})([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
 
 def name(text: str) -> str:
@@ -108,7 +109,12 @@ def moment(value: object, *, up: bool) -> int:
         raise ValueError(msg)
     since = value - _EPOCH
     seconds = since // timedelta(seconds=1)
-    return seconds + 1 if up and since % timedelta(seconds=1) else seconds
+    seconds += 1 if up and since % timedelta(seconds=1) else 0
+    # An offset can carry a date out of the calendar, where no one could write it down again.
+    if not 0 <= seconds <= _LAST:
+        msg = f"must lie between the years 1970 and 9999, not {shown(value.isoformat())}"
+        raise ValueError(msg)
+    return seconds
 
 
 def _rfc3339(text: str) -> object:

@@ -1,0 +1,358 @@
+"""`tokenvend policy`: offline work on a policy; asks no cloud and needs no credentials.
+
+Exit codes: 0 for yes (clean, granted, passed, no difference), 1 for no, 2 where the question could
+not be asked (a file that does not load, a wrong option).
+"""
+
+# click takes the backspace in a docstring for "keep these lines as they are".
+# ruff: noqa: D301
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from tokenvend import __version__
+from tokenvend.policy import PolicyError, compile_policy
+from tokenvend.policy.asking import read_caller, read_request
+from tokenvend.policy.cases import read_cases, run_cases
+from tokenvend.policy.diff import Change
+from tokenvend.policy.diff import diff as diff_policies
+from tokenvend.policy.explain import Verdict
+from tokenvend.policy.explain import explain as explain_decision
+from tokenvend.policy.fields import Table as Fields
+from tokenvend.policy.lint import Severity
+from tokenvend.policy.lint import lint as lint_policy
+from tokenvend.policy.matrix import matrix as policy_matrix
+from tokenvend.policy.matrix import to_html
+from tokenvend.policy.problems import Report
+from tokenvend.policy.sarif import text as finding_text
+from tokenvend.policy.sarif import to_sarif
+from tokenvend.policy.schema import json_schema
+from tokenvend.policy.values import moment
+
+if TYPE_CHECKING:
+    from tokenvend.model import Caller, TokenRequest
+    from tokenvend.policy import CompiledPolicy
+    from tokenvend.policy.explain import Explanation
+
+_NO = 1
+_CANNOT = 2
+_COLOURS: dict[str, str] = {
+    Severity.ERROR: "red",
+    Severity.WARNING: "yellow",
+    Severity.NOTE: "dim",
+    Verdict.CHOSEN: "bold green",
+    Verdict.PERMITS: "green",
+    Verdict.SHADOW: "yellow",
+    Verdict.REFUSES: "red",
+    Verdict.OTHERS: "dim",
+    Change.GAINS: "green",
+    Change.LOSES: "red",
+}
+
+_file = click.Path(path_type=Path, exists=True, dir_okay=False)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_at = click.option("--at", metavar="TIME", help="Decide as of this RFC 3339 time, not now.")
+
+
+@click.group()
+def policy() -> None:
+    """Check, explain, test and compare policies, offline.
+
+    \b
+    Example: tokenvend policy lint policy.toml
+    """
+
+
+@policy.command()
+@click.argument("path", metavar="POLICY", type=_file)
+@_json
+@click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for a review in CI.")
+def lint(path: Path, *, as_json: bool, sarif: bool) -> None:
+    """Find what does not load, is too wide, can never apply or is out of date.
+
+    Exits with 1 when there is an error or a warning.
+
+    \b
+    Example: tokenvend policy lint policy.toml --sarif > policy.sarif
+    """
+    findings = lint_policy(_read(path), source=str(path), now=int(time.time()))
+    if sarif:
+        _print_json(to_sarif(findings, uri=path.as_posix(), version=__version__))
+    elif as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        console = _console()
+        for finding in findings:
+            colour = _COLOURS[finding.severity]
+            console.print(
+                f"{escape(str(path))}:{finding.line}: "
+                f"[{colour}]{finding.severity}[/] {escape(finding_text(finding))} "
+                f"[dim]({finding.rule})[/]"
+            )
+        counts = Counter(finding.severity for finding in findings)
+        told = ", ".join(f"{counts[each]} {each}s" for each in Severity)
+        console.print(told if findings else "nothing found")
+    if any(finding.severity is not Severity.NOTE for finding in findings):
+        sys.exit(_NO)
+
+
+@policy.command()
+@click.argument("path", metavar="POLICY", type=_file)
+@click.option(
+    "--caller",
+    "caller_parts",
+    metavar="KEY=VALUE",
+    multiple=True,
+    required=True,
+    help="Who calls, in the policy's own keys; repeat for several (claims.sub=… for a claim).",
+)
+@click.option("--scope", "scopes", multiple=True, help="A scope asked for; repeat for several.")
+@click.option("--audience", help="Ask for an ID token that this audience accepts.")
+@click.option("--service-account", help="The service account asked for.")
+@click.option("--grant", help="The grant asked for.")
+@click.option("--lifetime", help='The lifetime asked for, such as "900s" or "1h".')
+@_at
+@_json
+def explain(
+    path: Path,
+    *,
+    caller_parts: tuple[str, ...],
+    as_json: bool,
+    at: str | None,
+    scopes: tuple[str, ...],
+    **asked: str | None,
+) -> None:
+    """Show every grant considered and the first condition that failed.
+
+    Exits with 1 when the request would be denied.
+
+    \b
+    Example: tokenvend policy explain policy.toml \\
+      --caller aws_role=arn:aws:iam::111122223333:role/etl --lifetime 1h
+    """
+    compiled = _compiled(path)
+    wishes: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
+    if scopes:
+        wishes["scopes"] = list(scopes)
+    caller, request = _asking(caller_parts, wishes)
+    explanation = explain_decision(compiled, caller, request, _time(at))
+    if as_json:
+        _print_json(asdict(explanation))
+    else:
+        _print_explanation(explanation)
+    if explanation.granted is None:
+        sys.exit(_NO)
+
+
+@policy.command()
+@click.argument("path", metavar="POLICY", type=_file)
+@click.argument("cases_path", metavar="CASES", type=_file)
+@_at
+@_json
+def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None:
+    """Decide the golden cases in a file and compare.
+
+    Exits with 1 when one comes out otherwise.
+
+    \b
+    Example: tokenvend policy test policy.toml policy.cases.toml
+    """
+    compiled = _compiled(path)
+    try:
+        cases = read_cases(_read(cases_path), source=str(cases_path))
+    except PolicyError as error:
+        _refuse(error)
+    results = run_cases(compiled, cases, _time(at))
+    if as_json:
+        _print_json([asdict(result) for result in results])
+    else:
+        console = _console()
+        for result in results:
+            mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
+            console.print(f"{mark} {escape(result.name)}")
+            if not result.passed:
+                console.print(
+                    f"       {escape(str(cases_path))}:{result.line}: expected "
+                    f"{escape(result.expected)}; got {escape(result.got)}"
+                )
+        failed = sum(not result.passed for result in results)
+        console.print(f"{len(results) - failed} passed, {failed} failed")
+    if not all(result.passed for result in results):
+        sys.exit(_NO)
+
+
+@policy.command()
+@click.argument("old", type=_file)
+@click.argument("new", type=_file)
+@_json
+def diff(old: Path, new: Path, *, as_json: bool) -> None:
+    """Show who gains and who loses what from OLD to NEW.
+
+    Exits with 1 when anyone does.
+
+    \b
+    Example: git show main:policy.toml > /tmp/old.toml
+             tokenvend policy diff /tmp/old.toml policy.toml
+    """
+    differences = diff_policies(_compiled(old), _compiled(new))
+    if as_json:
+        _print_json([asdict(difference) for difference in differences])
+    else:
+        console = _console()
+        for each in differences:
+            account = each.service_account or "a direct token"
+            limits = f" ({each.limits})" if each.limits else ""
+            console.print(
+                f"{escape(each.caller)} [{_COLOURS[each.change]}]{each.change}[/] "
+                f"{escape(f'{each.kind} {each.what} of {account}{limits}')} "
+                f"[dim]\\[{escape(each.grant)}][/]"
+            )
+        if not differences:
+            console.print("nobody gains or loses anything")
+    if differences:
+        sys.exit(_NO)
+
+
+@policy.command()
+@click.argument("path", metavar="POLICY", type=_file)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write one self-contained HTML page here instead.",
+)
+@_json
+def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
+    """Show callers by service accounts.
+
+    \b
+    Example: tokenvend policy matrix policy.toml --html matrix.html
+    """
+    table = policy_matrix(_compiled(path))
+    if html is not None:
+        html.write_text(to_html(table), encoding="utf-8")
+        return
+    if as_json:
+        cells = [
+            {"caller": caller, "service_account": account, "grants": [asdict(c) for c in found]}
+            for (caller, account), found in table.cells.items()
+        ]
+        _print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
+        return
+    names = ("caller", *table.service_accounts)
+    shown = Table(*(Column(escape(name), overflow="fold") for name in names), show_lines=True)
+    for caller in table.callers:
+        found = [table.cells.get((caller, account), ()) for account in table.service_accounts]
+        texts = [
+            "\n".join(
+                escape("\n".join((cell.grant, *(f"  {each}" for each in cell.what))))
+                + (f"\n  [dim]{escape(cell.limits)}[/]" if cell.limits else "")
+                for cell in cells
+            )
+            for cells in found
+        ]
+        shown.add_row(escape(caller), *texts)
+    _console().print(shown)
+
+
+@policy.command()
+def schema() -> None:
+    """Print the JSON Schema of a policy, for editors.
+
+    \b
+    Example: tokenvend policy schema > policy.schema.json
+    """
+    _print_json(json_schema())
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    console = _console()
+    console.print(f"caller   {escape(explanation.caller)}")
+    console.print(f"request  {escape(explanation.request)}")
+    colour = "green" if explanation.granted else "red"
+    console.print(f"outcome  [{colour}]{escape(explanation.summary)}[/]")
+    if explanation.next_step:
+        console.print(f"mend     {escape(explanation.next_step)}")
+    table = Table(
+        "grant", "verdict", "why", title="Grants in the policy's order", title_justify="left"
+    )
+    for each in explanation.considered:
+        verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
+        table.add_row(escape(each.grant), verdict, escape(each.reason))
+    console.print(table)
+
+
+def _asking(parts: tuple[str, ...], wishes: dict[str, object]) -> tuple[Caller, TokenRequest]:
+    """The caller and the request that the options describe, or a usage error with all mistakes."""
+    tree: dict[str, object] = {}
+    claims: dict[str, object] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise click.UsageError(f"--caller {part}: write KEY=VALUE, such as lambda_alias=etl")
+        into, name = (claims, key[7:]) if key.startswith("claims.") else (tree, key)
+        if name == "entra_role":
+            roles = into.setdefault(name, [])
+            if isinstance(roles, list):
+                roles.append(value)
+        elif name in into:
+            raise click.UsageError(f"--caller {key} stands twice")
+        else:
+            into[name] = value
+    if claims:
+        tree["claims"] = claims
+    report = Report()
+    caller = read_caller(Fields(tree, (), report))
+    request = read_request(Fields(wishes, (), report))
+    if caller is None or report.found:
+        raise click.UsageError("; ".join(message for _, message in report.found))
+    return caller, request
+
+
+def _compiled(path: Path) -> CompiledPolicy:
+    try:
+        return compile_policy(_read(path), source=str(path))
+    except PolicyError as error:
+        _refuse(error)
+
+
+def _refuse(error: PolicyError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(f"{error.source}: {problem}", err=True)
+    sys.exit(_CANNOT)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read as UTF-8 text: {error}") from None
+
+
+def _time(at: str | None) -> int:
+    if at is None:
+        return int(time.time())
+    try:
+        return moment(at, up=False)
+    except ValueError as error:
+        raise click.UsageError(f"--at {error}") from None
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _console() -> Console:
+    # Wide where nobody looks: a pipe must not get lines broken at 80 columns.
+    return Console(highlight=False, soft_wrap=True)
