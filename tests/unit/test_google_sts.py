@@ -130,8 +130,8 @@ REFUSALS = [
     (
         "invalid_target",
         (
-            'The target service indicated by the "audience" parameters is invalid. This might either '
-            "be because the pool or provider is disabled or deleted or because it doesn't exist."
+            'The target service indicated by the "audience" parameters is invalid. This might '
+            "either be because the pool or provider is disabled or deleted or because it doesn't exist."
         ),
         "TOKENVEND_GOOGLE_PROVIDER",
     ),
@@ -166,8 +166,8 @@ REFUSALS = [
     (
         "invalid_grant",
         (
-            "The issuer in ID Token https://sts.windows.net/canary/ does not match the expected one "
-            "in config: https://login.microsoftonline.com/canary/v2.0"
+            "The issuer in ID Token https://sts.windows.net/canary/ does not match the expected "
+            "one in config: https://login.microsoftonline.com/canary/v2.0"
         ),
         "requestedAccessTokenVersion",
     ),

@@ -87,6 +87,11 @@ _EXCHANGE = (
     ),
     _Known(
         "invalid_grant",
+        "issued in the future",
+        "the subject token is dated in the future: is this machine's clock right?",
+    ),
+    _Known(
+        "invalid_grant",
         "Unable to verify the ID Token signature",
         "the subject token's signature does not verify: does the provider hold the issuer's "
         "present keys?",
@@ -113,6 +118,11 @@ _EXCHANGE = (
         "AWS",
         "AWS STS refused the GetCallerIdentity request: are the credentials current, the region "
         "enabled in the account, and this machine's clock right?",
+    ),
+    _Known(
+        "invalid_scope",
+        "",
+        "Google does not know one of the scopes of the grant",
     ),
     _Known(
         "access_denied",
