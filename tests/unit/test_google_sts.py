@@ -131,7 +131,8 @@ REFUSALS = [
         "invalid_target",
         (
             'The target service indicated by the "audience" parameters is invalid. This might '
-            "either be because the pool or provider is disabled or deleted or because it doesn't exist."
+            "either be because the pool or provider is disabled or deleted or because it doesn't "
+            "exist."
         ),
         "TOKENVEND_GOOGLE_PROVIDER",
     ),
