@@ -1,0 +1,171 @@
+"""The policy from AWS AppConfig or Systems Manager, through Powertools' `parameters`.
+
+Powertools keeps AppConfig's session, but never begins a new one, and a session's token is good
+for one call only: after one lost answer it would fail for ever. So after any failure a new
+provider, and with it a new session, is made. Its cache is not used: it raises where the last good
+policy has to stay.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, assert_never
+
+from tokenvend.errors import (
+    DeadlineExceeded,
+    Misconfigured,
+    TokenvendError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from tokenvend.policy_source.source import AppConfigProfile, SsmParameter
+from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    from tokenvend.transport import Deadline
+
+AwsSource = AppConfigProfile | SsmParameter
+
+# Seconds. One more try must fit into the time that the first load has.
+CONNECT_TIMEOUT = 2
+READ_TIMEOUT = 2
+TRIES = 2
+_CODE = re.compile(r"[A-Za-z]{1,64}")
+_ADVICE = {
+    "AccessDeniedException": "; does the function's role allow ssm:GetParameter, or "
+    "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration?",
+    "ParameterNotFound": "; is the name right, and in this account and region?",
+    "ResourceNotFoundException": "; are application, environment and profile right, and deployed?",
+}
+# AWS's codes for "later"; every other code means that somebody has to mend something.
+_PASSING = frozenset(
+    {
+        "InternalServerError",
+        "InternalServerException",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "Throttling",
+        "ThrottlingException",
+    }
+)
+
+
+class AwsReader:
+    """Reads one AppConfig profile or SSM parameter as the function's own role.
+
+    `environ`: Lambda's keys and AWS_REGION; without keys, botocore's chain. `proxy`: URL or
+    empty. `ca_bundle`: path, or empty for the SDK's own choice.
+    """
+
+    def __init__(
+        self, source: AwsSource, environ: Mapping[str, str], *, proxy: str, ca_bundle: str
+    ) -> None:
+        self._source = source
+        self._environ = environ
+        self._proxy = proxy
+        self._ca_bundle = ca_bundle
+        self._lock = threading.Lock()
+        self._reading: Future[str] | None = None
+        self._fetch: Callable[[], Any] | None = None
+
+    def __call__(self, deadline: Deadline) -> str:
+        """The text now. Raises Misconfigured, UpstreamRefused, UpstreamUnavailable,
+        DeadlineExceeded.
+
+        The SDK knows no deadline, so it works in a thread of its own; who comes while it still
+        works joins it.
+        """
+        from concurrent.futures import Future  # noqa: PLC0415 - off the other sources' path
+
+        with self._lock:
+            reading = self._reading
+            if reading is None or reading.done():
+                reading = self._reading = Future()
+                threading.Thread(target=self._read, args=(reading,), daemon=True).start()
+        try:
+            return reading.result(deadline.remaining())
+        except TimeoutError:
+            raise DeadlineExceeded(POLICY_UNREAD, cause="AWS did not answer in time") from None
+
+    def _read(self, reading: Future[str]) -> None:
+        try:
+            if self._fetch is None:
+                self._fetch = self._open()
+            text = policy_text(self._fetch())
+        except Exception as error:  # noqa: BLE001 - the SDK's own, whatever it is
+            self._fetch = None
+            reading.set_exception(_failure(error))
+        else:
+            reading.set_result(text)
+
+    def _open(self) -> Callable[[], Any]:
+        try:
+            from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415 - 217 ms
+                AppConfigProvider,
+                SSMProvider,
+            )
+        except ImportError:
+            cause = "aws-lambda-powertools or boto3 is not installed (tokenvend[aws])"
+            raise Misconfigured(POLICY_UNREAD, cause=cause) from None
+        match self._source:
+            case AppConfigProfile(application, environment, profile):
+                client = self._client("appconfigdata")
+                profiles = AppConfigProvider(environment, application, boto3_client=client)
+                return lambda: profiles.get(profile, force_fetch=True, max_age=0)
+            case SsmParameter(name):
+                parameters = SSMProvider(boto3_client=self._client("ssm"))
+                return lambda: parameters.get(name, force_fetch=True, max_age=0, decrypt=True)
+            case _ as never:
+                assert_never(never)
+
+    def _client(self, service: str) -> Any:
+        import boto3  # noqa: PLC0415 - Powertools has imported it already
+        from botocore.config import Config  # noqa: PLC0415
+
+        region = self._environ.get("AWS_REGION", "")
+        if not region:
+            raise Misconfigured(POLICY_UNREAD, cause="AWS_REGION is not set")
+        session = boto3.session.Session(
+            aws_access_key_id=self._environ.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=self._environ.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=self._environ.get("AWS_SESSION_TOKEN") or None,
+            region_name=region,
+        )
+        config = Config(  # type: ignore[call-arg] # the stubs lag behind botocore
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            retries={"total_max_attempts": TRIES, "mode": "standard"},
+            proxies={"https": self._proxy} if self._proxy else {},
+            # A stray AWS_ENDPOINT_URL would let somebody else write our policy.
+            ignore_configured_endpoint_urls=True,
+        )
+        client: Any = session.client  # its type has an overload for each service by literal name
+        return client(service, config=config, verify=self._ca_bundle or None)
+
+
+def _failure(error: Exception) -> TokenvendError:
+    if isinstance(error, TokenvendError):
+        return error
+    from botocore import exceptions  # noqa: PLC0415 - the reading has imported it already
+
+    # Powertools wraps what the SDK raised in an error that holds its text. That text is not
+    # passed on: of a refused signature AWS quotes the request with its session token.
+    met = error.__context__ or error
+    kind = type(met).__name__
+    if isinstance(met, exceptions.ClientError):
+        code = str(met.response.get("Error", {}).get("Code", ""))
+        code = code if _CODE.fullmatch(code) else "an unknown code"
+        if code in _PASSING:
+            return UpstreamUnavailable(POLICY_UNREAD, cause=f"AWS answered {code}")
+        advice = _ADVICE.get(code, "")
+        return UpstreamRefused(POLICY_UNREAD, cause=f"AWS refused it: {code}{advice}")
+    if isinstance(met, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return Misconfigured(POLICY_UNREAD, cause=f"no AWS credentials ({kind})")
+    if isinstance(met, KeyError):
+        # Powertools' way to say that AppConfig's first answer was empty.
+        return UpstreamRefused(POLICY_UNREAD, cause="AWS AppConfig has deployed nothing there")
+    return UpstreamUnavailable(POLICY_UNREAD, cause=f"AWS could not be asked: {kind}")
