@@ -382,7 +382,7 @@ def test_a_result_that_looks_like_an_error_is_a_result(cloud: Cloud, etl: Access
 
 
 def test_boto3_meets_lambdas_own_errors(cloud: Cloud, etl: AccessKey) -> None:
-    asked = [
+    asked: list[tuple[AccessKey, dict[str, Any], str]] = [
         (etl, {"FunctionName": "nobody"}, "ResourceNotFoundException"),
         (etl, {"FunctionName": f"{FUNCTION}:dead"}, "ResourceNotFoundException"),
         (etl, {"FunctionName": FUNCTION, "Payload": b"{"}, "InvalidRequestContentException"),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
-from localcloud.aws import AccessKey
-from localcloud.web import Response
 from tests.conformance.aws_lab import ACCOUNT, Lab, code, element, new_lab, signed
+
+if TYPE_CHECKING:
+    from localcloud.aws import AccessKey
+    from localcloud.web import Response
 
 
 @pytest.fixture

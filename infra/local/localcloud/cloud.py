@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[3]
 # Relative to the root, as the functions' setting is.
 POLICY = "infra/local/localcloud/policy.toml"
 CALLER_SESSION = "local"
+# The template's parameter for the ids of a REST API and Function URL beside its HTTP API.
+OTHER_DOORS = "OtherApiIds"
 READY_SECONDS = 30
 
 
@@ -175,13 +177,7 @@ class Cloud:
         self.router.add(azure.sites(self.entra))
 
     def _start_lambda(self) -> None:
-        provider = _aws_provider(self.world)
-        template = aws.load(
-            self._root / "template.yaml",
-            {"GoogleProvider": provider, "PolicyFile": self._policy, **self._parameters},
-            account=self.world.aws.account,
-            region=self.world.aws.region,
-        )
+        template = self._template()
         self.lambdas = aws.Functions(
             template,
             self.accounts,
@@ -193,6 +189,21 @@ class Cloud:
         self.lambdas.start()
         self.router.add(aws.sites(self.accounts, self.lambdas))
         self._open_doors("aws", template.apis[0].domain)
+
+    def _template(self) -> aws.Template:
+        given = {
+            "GoogleProvider": _aws_provider(self.world),
+            "PolicyFile": self._policy,
+            **self._parameters,
+        }
+        path, aws_world = self._root / "template.yaml", self.world.aws
+        place = {"account": aws_world.account, "region": aws_world.region}
+        template = aws.load(path, given, **place)
+        if OTHER_DOORS in template.parameters - given.keys():
+            # The function believes events of the doors it is told of, and no others.
+            given[OTHER_DOORS] = ",".join(template.other_api_ids)
+            template = aws.load(path, given, **place)
+        return template
 
     def _start_function_app(self) -> None:
         app = self.world.azure.function_app

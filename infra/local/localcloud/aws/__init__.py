@@ -50,8 +50,7 @@ def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, S
         table[api.domain] = gateway.http_api(api, functions, accounts)
         table[api.rest_domain] = gateway.rest_api(api, functions, accounts)
     for function in template.functions:
-        if function.url_auth:
-            table[function.url_domain] = gateway.function_url(function, functions, accounts)
+        table[function.url_domain] = gateway.function_url(function, functions, accounts)
     return table
 
 

@@ -33,7 +33,8 @@ class TemplateError(ValueError):
 class Function:
     """One Lambda function; `timeout` in seconds, `memory` in MB.
 
-    `url_auth` is the Function URL's AuthType, empty when it has none; `url_domain` its hostname.
+    `url_domain` is its Function URL's hostname and `url_auth` that URL's AuthType; a function
+    without a FunctionUrlConfig has one with AWS_IAM here, so that every door can be tried.
     """
 
     logical_id: str
@@ -44,7 +45,7 @@ class Function:
     memory: int = 128
     environment: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
-    url_auth: str = ""
+    url_auth: str = "AWS_IAM"
     url_domain: str = ""
 
 
@@ -76,10 +77,17 @@ class HttpApi:
 
 @dataclass(frozen=True)
 class Template:
-    """What a stack of the template would hold."""
+    """What a stack of the template would hold; `parameters` are the names it declares."""
 
     functions: tuple[Function, ...]
     apis: tuple[HttpApi, ...]
+    parameters: frozenset[str] = frozenset()
+
+    @property
+    def other_api_ids(self) -> tuple[str, ...]:
+        """The ids of the doors that stand beside the template's HTTP APIs."""
+        domains = [*(a.rest_domain for a in self.apis), *(f.url_domain for f in self.functions)]
+        return tuple(domain.partition(".")[0] for domain in domains)
 
     def function(self, arn: str) -> Function:
         """The function that an ARN, of itself or of its alias, belongs to; raises TemplateError."""
@@ -96,6 +104,7 @@ def load(path: Path, parameters: Mapping[str, str], *, account: str, region: str
     return Template(
         functions=tuple(stack.function(name) for name in stack.of_type(_FUNCTION)),
         apis=tuple(stack.api(name) for name in stack.of_type("AWS::ApiGatewayV2::Api")),
+        parameters=frozenset(document.get("Parameters", {})),
     )
 
 
@@ -133,7 +142,7 @@ class _Stack:
             memory=int(self.resolve(own.get("MemorySize", 128))),
             environment={k: str(self.resolve(v)) for k, v in variables.items()},
             aliases=self._aliases(name, own),
-            url_auth=str(self.resolve(own.get("FunctionUrlConfig", {}).get("AuthType", ""))),
+            url_auth=str(own.get("FunctionUrlConfig", {}).get("AuthType", "AWS_IAM")),
             url_domain=f"{_id(f'url/{name}', 32)}.lambda-url.{self._region}.on.aws",
         )
 
