@@ -1,0 +1,131 @@
+"""What the local gateway reads from a template, and what it refuses to guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localcloud.aws import Template, TemplateError, load
+from localcloud.aws.routes import find
+from localcloud.aws.template import Route
+
+ROOT = Path(__file__).parents[2]
+PROVIDER = (
+    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/aws-p"
+)
+ACCOUNT, REGION = "111122223333", "us-east-1"
+APP = Path(__file__).with_name("aws_app") / "template.yaml"
+
+
+def read(path: Path, **parameters: str) -> Template:
+    return load(path, parameters, account=ACCOUNT, region=REGION)
+
+
+def test_the_repositorys_own_template_is_understood() -> None:
+    template = read(ROOT / "template.yaml", GoogleProvider=PROVIDER)
+    function = template.functions[0]
+    api = template.apis[0]
+    assert function.handler == "functions.aws.api.handler"
+    assert function.environment["TOKENVEND_GOOGLE_PROVIDER"] == PROVIDER
+    assert function.environment["TOKENVEND_AWS_ACCOUNT"] == ACCOUNT
+    assert api.domain.partition(".")[0] in function.environment["TOKENVEND_AWS_API_IDS"].split(",")
+    routes = {route.key: route.authorization for route in api.routes}
+    assert routes["POST /v1/access-token"] == "AWS_IAM"
+    assert routes["GET /healthz"] == "NONE"
+    assert {route.function for route in api.routes} == {function.arn}
+
+
+def test_ids_are_the_same_at_every_start() -> None:
+    given = {"GoogleProvider": "x", "PolicyFile": "y"}
+    assert read(APP, **given) == read(APP, **given)
+
+
+def test_an_alias_is_the_routes_target() -> None:
+    template = read(APP, GoogleProvider="x", PolicyFile="y")
+    hurried = next(r for r in template.apis[0].routes if r.key == "POST /hurried")
+    assert hurried.function == f"{template.functions[0].arn}:live"
+    assert hurried.timeout == 0.1
+    assert template.functions[0].aliases == ("live",)
+    assert template.function(hurried.function) is template.functions[0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "GoogleProvider has no value"),
+        ({"GoogleProvider": "//elsewhere"}, "does not match AllowedPattern"),
+        ({"GoogleProvider": PROVIDER, "LogLevel": "LOUD"}, "not an allowed value"),
+        ({"GoogleProvider": PROVIDER, "Colour": "red"}, "no parameter Colour"),
+    ],
+)
+def test_a_wrong_parameter_is_named(parameters: dict[str, str], message: str) -> None:
+    with pytest.raises(TemplateError, match=message):
+        read(ROOT / "template.yaml", **parameters)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("!Ref Api\n          LAB", "!Ref Nobody\n          LAB", "Ref Nobody"),
+        ("LAB_API: !Ref Api", "LAB_API: !ImportValue Api", "Fn::ImportValue"),
+        ("LAB_API: !Ref Api", "LAB_API: !GetAtt Stage.Name", "GetAtt Stage.Name"),
+        ("StageName: $default", "StageName: prod", "no stage"),
+        ("ProtocolType: HTTP", "ProtocolType: WEBSOCKET", "ProtocolType"),
+        ("AuthorizationType: AWS_IAM", "AuthorizationType: JWT", "AuthorizationType JWT"),
+        ("!Sub integrations/${HurriedIntegration}", "integrations/Gone", "Target"),
+        ('PayloadFormatVersion: "2.0"', 'PayloadFormatVersion: "1.0"', "payload 2.0"),
+    ],
+)
+def test_what_the_gateway_does_not_understand_is_an_error(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = APP.read_text()
+    assert old in text
+    path = tmp_path / "template.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(TemplateError, match=message):
+        read(path, GoogleProvider="x", PolicyFile="y")
+
+
+ROUTES = [
+    Route(key, "NONE", "f", 1)
+    for key in (
+        "GET /a",
+        "ANY /a",
+        "GET /a/{id}",
+        "GET /a/fixed",
+        "ANY /a/{rest+}",
+        "GET /{all+}",
+        "POST /b",
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "parameters"),
+    [
+        ("GET", "/a", "GET /a", {}),
+        ("PUT", "/a", "ANY /a", {}),
+        ("GET", "/a/", "GET /a", {}),
+        ("GET", "/a/fixed", "GET /a/fixed", {}),
+        ("GET", "/a/x%2Fy", "GET /a/{id}", {"id": "x/y"}),
+        ("PUT", "/a/x", "ANY /a/{rest+}", {"rest": "x"}),
+        ("GET", "/a/x/y", "ANY /a/{rest+}", {"rest": "x/y"}),
+        ("GET", "/b/c", "GET /{all+}", {"all": "b/c"}),
+    ],
+)
+def test_the_most_specific_route_is_taken(
+    method: str, path: str, key: str, parameters: dict[str, str]
+) -> None:
+    match = find(ROUTES, method, path)
+    assert match is not None
+    assert (match.route.key, match.parameters) == (key, parameters)
+
+
+def test_the_default_route_takes_what_no_other_does() -> None:
+    default = Route("$default", "AWS_IAM", "f", 1)
+    assert find(ROUTES, "PUT", "/nowhere") is None
+    match = find([*ROUTES, default], "PUT", "/nowhere")
+    assert match is not None
+    assert match.route is default
