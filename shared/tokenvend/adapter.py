@@ -1,7 +1,9 @@
 """requests' HTTP adapter, with reads that end at a deadline and one TLS setup for every host.
 
 A socket's timeout starts anew with every byte, so a server that drips its status line or headers
-could hold a caller for hours: here each read is given what is left of the deadline, no more.
+could hold a caller for hours: here each read is given what is left of the deadline, no more. Only
+the system's name resolution is out of reach: it waits as long as resolv.conf says.
+
 Only `transport` imports this, and only once a request has to leave.
 """
 

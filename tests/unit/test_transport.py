@@ -266,6 +266,16 @@ def test_a_missing_ca_bundle_is_a_setting_to_mend(
     assert "CA bundle" in caught.value.cause
 
 
+def drip(prefix: bytes) -> Callable[[socket.socket], None]:
+    def slowly(connection: socket.socket) -> None:
+        connection.sendall(prefix)
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    return slowly
+
+
 def relay_to(port: int) -> Callable[[socket.socket], None]:
     """A CONNECT proxy's tunnel to one port of this machine."""
 
@@ -304,6 +314,30 @@ def test_https_goes_through_the_proxy_under_its_real_name(
     assert proxy.requests[0].startswith(b"CONNECT sts.googleapis.com:443 ")
     assert CANARY.encode() not in proxy.requests[0]
     assert CANARY.encode() in site.requests[0]
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_proxy_that_refuses_is_named(
+    open_transport: Callable[..., Transport], status: int
+) -> None:
+    with upstream(answer(status, b"", "Connection: close")) as proxy:
+        transport = open_transport(Route(hosts=("sts.googleapis.com",), proxy=proxy.http))
+        with pytest.raises(UpstreamUnavailable) as caught:
+            transport.send(Call("GET", "https://sts.googleapis.com/"), soon(), repeatable=False)
+    assert "is the proxy running" in caught.value.cause
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_a_handshake_that_never_ends_cannot_hold_past_the_deadline(
+    open_transport: Callable[..., Transport], *, through_proxy: bool
+) -> None:
+    # As a site it waits for a request that the TLS hello is not; as a proxy it drips its consent.
+    with upstream(drip(b"HTTP/1.1 2")) as site:
+        host = "sts.googleapis.com" if through_proxy else f"localhost:{site.port}"
+        proxy = site.http if through_proxy else ""
+        transport = open_transport(Route(hosts=(host,), proxy=proxy))
+        with pytest.raises(DeadlineExceeded):
+            transport.send(Call("GET", f"https://{host}/"), soon(0.3), repeatable=True)
 
 
 def test_the_identity_endpoint_is_never_asked_through_the_proxy(
@@ -485,16 +519,6 @@ def test_a_passed_deadline_sends_nothing(transport: Transport) -> None:
     with upstream(answer()) as site, pytest.raises(DeadlineExceeded):
         transport.send(Call("GET", site.http), soon(0), repeatable=True)
     assert site.connections == 0
-
-
-def drip(prefix: bytes) -> Callable[[socket.socket], None]:
-    def slowly(connection: socket.socket) -> None:
-        connection.sendall(prefix)
-        for _ in range(100):
-            connection.sendall(b"x")
-            time.sleep(0.05)
-
-    return slowly
 
 
 @pytest.mark.parametrize(

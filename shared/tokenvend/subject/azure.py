@@ -104,10 +104,6 @@ class Kept:
 
         return self._tokens.get_or_mint("", fetch, deadline)[0][1]
 
-    def clear(self) -> None:
-        """Forget the token."""
-        self._tokens.clear()
-
 
 class AppService:
     """Managed identity in App Service and Functions.
