@@ -9,11 +9,10 @@ functions' logs. The directory is private to the user.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -246,18 +245,23 @@ class Cloud:
 
     def _publish(self) -> None:
         for cloud in sorted(self._wanted):
-            self._wait_for(str(self.endpoints[f"{cloud}_http"]) + "/healthz")
+            self._require_health(cloud)
         self.endpoints["ready"] = True
         self._write("endpoints.json", self.endpoints)
 
-    def _wait_for(self, url: str) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def _require_health(self, cloud: str) -> None:
+        address = str(self.endpoints[f"{cloud}_http"]).removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=READY_SECONDS)
         try:
-            with opener.open(url, timeout=READY_SECONDS) as answer:
-                answer.read()
-        except (OSError, urllib.error.URLError) as failure:
+            connection.request("GET", "/healthz")
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as failure:
+            raise CloudError(f"the {cloud} function does not answer ({failure})") from failure
+        finally:
+            connection.close()
+        if status != http.HTTPStatus.OK:
             logs = ", ".join(str(path) for path in sorted(self.directory.glob("*.log")))
-            raise CloudError(f"{url} does not answer ({failure}); see {logs}") from failure
+            raise CloudError(f"the {cloud} function is not healthy (status {status}); see {logs}")
 
     def _write(self, name: str, document: Mapping[str, object]) -> None:
         """Write a file that only the user reads, whole or not at all; it goes when we stop."""
