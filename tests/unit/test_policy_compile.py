@@ -96,12 +96,18 @@ name = "two"
     assert problems(text) == [
         "line 1: `version` 2 is not known here; write version = 1",
         'line 2: unknown key "mod"; did you mean `mode`?',
-        'line 8: [[grant]] "one": `aws_role` must be arn:aws:iam::ACCOUNT:role/NAME with '
-        'partition and account spelt out (`*` only in NAME), not "etl"',
-        'line 13: [[grant]] "one": `max_lifetime` cannot be held for a direct token, whose life '
-        "Google's STS decides; remove it",
-        'line 15: [[grant]] "two": `callers` is missing; write who may use the grant, such as '
-        '[{ aws_role = "arn:aws:iam::111122223333:role/etl" }]',
+        (
+            'line 8: [[grant]] "one": `aws_role` must be arn:aws:iam::ACCOUNT:role/NAME with '
+            'partition and account spelt out (`*` only in NAME), not "etl"'
+        ),
+        (
+            'line 13: [[grant]] "one": `max_lifetime` cannot be held for a direct token, whose '
+            "life Google's STS decides; remove it"
+        ),
+        (
+            'line 15: [[grant]] "two": `callers` is missing; write who may use the grant, such as '
+            '[{ aws_role = "arn:aws:iam::111122223333:role/etl" }]'
+        ),
         'line 15: [[grant]] "two": grants nothing; add [grant.access_token] or [grant.id_token]',
         'line 15: [[grant]] "two": names no target; write `service_account`, or `direct = true`',
     ]
@@ -157,8 +163,10 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
         ('{ aws_role = "arn:aws:iam::111122223333:role/etl\\n" }', "`aws_role` must be arn:aws:"),
         (
             '{ aws_role = "arn:aws:iam::111122223333:role/team/etl" }',
-            "`aws_role` has a path, which AWS leaves out of a session's ARN, so it would never "
-            'match; write "arn:aws:iam::111122223333:role/etl"',
+            (
+                "`aws_role` has a path, which AWS leaves out of a session's ARN, so it would never "
+                'match; write "arn:aws:iam::111122223333:role/etl"'
+            ),
         ),
         (
             '{ aws_role = "arn:aws:sts::111122223333:assumed-role/etl/me" }',
@@ -173,8 +181,10 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
             "`aws_account` contradicts the account in",
         ),
         (
-            '{ aws_user = "arn:aws:iam::111122223333:user/x", '
-            'aws_role = "arn:aws:iam::111122223333:role/x" }',
+            (
+                '{ aws_user = "arn:aws:iam::111122223333:user/x", '
+                'aws_role = "arn:aws:iam::111122223333:role/x" }'
+            ),
             "nobody is both aws_role and aws_user",
         ),
         ('{ aws_organization = "acme" }', "`aws_organization` must be an id like o-a1b2c3d4e5"),
@@ -284,6 +294,11 @@ def test_lifetimes_are_whole_seconds_minutes_or_hours(value: str, seconds: int) 
         ("expires = 2030-01-01", "line 6: … `expires` must be a date, a time and an offset"),
         ("expires = 2030-01-01T00:00:00", "line 6: … `expires` must be a date, a time and an off"),
         ('expires = "tomorrow"', "line 6: … `expires` must be a date, a time and an offset"),
+        (
+            "expires = 9999-12-31T23:59:59-23:59",
+            "line 6: … `expires` must lie between the years 1970 and 9999",
+        ),
+        ("not_before = 1969-12-31T23:59:59Z", "line 6: … `not_before` must lie between"),
         ("expires = 1893456000", "line 6: … `expires` must be a date, a time and an offset"),
         (
             "expires = 2030-01-01T00:00:00Z\nnot_before = 2030-01-01T00:00:00Z",
@@ -368,8 +383,10 @@ roles = ["roles/storage.objectCreator"]
 """
     )
     assert problems(text) == [
-        'line 8: [[grant]] "landing": this version cannot enforce a boundary yet, and would hand '
-        "out the full token; remove the grant until it can"
+        (
+            'line 8: [[grant]] "landing": this version cannot enforce a boundary yet, and would '
+            "hand out the full token; remove the grant until it can"
+        )
     ]
 
 
@@ -390,8 +407,10 @@ roles = ["roles/storage.objectCreator"]
         ('bucket = "acme"\nroles = ["roles/a.b"]\nprefix = "{user}"', '`prefix` uses "{user}"'),
         (
             'bucket = "acme"\nroles = ["roles/a.b"]\nprefix = "{caller.role_name}/"',
-            '`prefix` uses "{caller.role_name}", which not every caller of the grant has; '
-            "for these callers write one of {caller.account}, {caller.alias}",
+            (
+                '`prefix` uses "{caller.role_name}", which not every caller of the grant has; '
+                "for these callers write one of {caller.account}, {caller.alias}"
+            ),
         ),
         (
             'bucket = "acme"\nroles = ["roles/a.b"]\nprefix = "{caller.session}/"',

@@ -268,7 +268,7 @@ def test_an_aws_role_matches_roles_of_its_account_alone(
     pattern: str,
     arn: str,
     account: str,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert fits(f'{{ aws_role = "{pattern}" }}', AwsCaller(arn, account)) is expected
 
@@ -324,7 +324,7 @@ def test_fields_of_one_aws_matcher_must_all_fit(
     caller: str,
     arn: str,
     organization: str,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert fits(caller, AwsCaller(arn, ACCOUNT, organization=organization)) is expected
 
@@ -349,7 +349,7 @@ def test_fields_of_one_aws_matcher_must_all_fit(
 def test_fields_of_one_entra_matcher_must_all_fit(
     fields: str,
     caller: EntraCaller,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert fits(f'{{ entra_tenant = "{TENANT}", {fields} }}', caller) is expected
 
@@ -387,7 +387,7 @@ def test_fields_of_one_entra_matcher_must_all_fit(
 def test_fields_of_one_issuer_matcher_must_all_fit(
     claims: str,
     caller: OidcCaller,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert fits(f'{{ issuer = "{ISSUER}", claims = {{ {claims} }} }}', caller) is expected
 
@@ -518,8 +518,8 @@ def test_a_grant_is_found_among_many_by_any_of_its_matchers() -> None:
             f"g{number}",
             caller=(
                 f'{{ aws_role = "{ROLE}team-{number}-*" }}, {{ lambda_alias = "a{number}" }}, '
-                f'{{ issuer = "{ISSUER}", claims = {{ owner = "acme", repository = "acme/{number}", '
-                f'ref = "refs/heads/*" }} }}, '
+                f'{{ issuer = "{ISSUER}", claims = {{ owner = "acme", '
+                f'repository = "acme/{number}", ref = "refs/heads/*" }} }}, '
                 f'{{ entra_tenant = "{TENANT}", entra_role = ["Common", "R{number}"] }}'
             ),
         )

@@ -43,7 +43,7 @@ from tokenvend.policy.patterns import MAX_STARS, glob
         ("*:*/x", "a:b:c/x", False),
     ],
 )
-def test_globs(pattern: str, text: str, expected: bool) -> None:  # noqa: FBT001
+def test_globs(pattern: str, text: str, expected: bool) -> None:
     assert glob(pattern).matches(text) is expected
 
 
