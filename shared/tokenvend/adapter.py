@@ -54,10 +54,13 @@ class DeadlineAdapter(HTTPAdapter):
         """Send, and return as soon as the headers are there.
 
         `left`: seconds until the deadline, asked before each read, the body's too. `timeout`:
-        seconds to connect, and between two reads. Raises what requests' adapter raises.
+        seconds to connect, and between two reads. `proxy`: URL of an http proxy for https, empty
+        for none. Raises what requests' adapter raises.
         """
         token = _left.set(left)
         try:
+            # The platform's identity endpoints (plain http) are this machine's own: a proxy could
+            # not reach them, and their answers hold tokens that no proxy should see.
             proxies = {"https": proxy} if proxy else {}
             return self.send(request, stream=True, timeout=timeout, verify=True, proxies=proxies)
         finally:

@@ -213,11 +213,9 @@ class Transport:
                 request,
                 deadline.remaining,
                 timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
-                # The platform's identity endpoints are this machine's own: a proxy could not reach
-                # them, and their answers hold tokens that no proxy should see.
-                proxy=self._route.proxy if call.url.startswith("https:") else "",
+                proxy=self._route.proxy,
             )
-            return self._read(response, host, deadline)
+            return self._read(response, host)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # The library's text quotes URL and headers: only the kind of failure leaves.
             failure = _FAILURES.get(type(error).__name__, type(error).__name__)
@@ -226,8 +224,7 @@ class Transport:
         msg = f"{host} did not answer. Try again shortly."
         return UpstreamUnavailable(msg, cause=f"{host}: {failure}")
 
-    def _read(self, response: requests.Response, host: str, deadline: Deadline) -> Answer:
-        whole = False
+    def _read(self, response: requests.Response, host: str) -> Answer:
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
             if headers.get("content-encoding", "identity").lower() != "identity":
@@ -238,14 +235,9 @@ class Transport:
                 body += chunk
                 if len(body) > self._byte_cap:
                     raise _unusable(host, f"the answer is larger than {self._byte_cap} bytes")
-                if deadline.remaining() <= 0:
-                    raise _too_late(host)
-            whole = True
             return Answer(response.status_code, headers, bytes(body))
         finally:
-            if not whole:
-                # A half-read connection must not go back to the pool.
-                response.raw.close()
+            # Read to its end, the connection is back in the pool already; half-read it is closed.
             response.close()
 
     def _pool(self) -> DeadlineAdapter:
