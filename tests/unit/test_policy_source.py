@@ -1,4 +1,4 @@
-"""Where the policy comes from: what a setting may name, and what can never replace a good policy."""
+"""Where the policy comes from: what a setting may name, what never replaces a good policy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tokenvend.errors import (
     DeadlineExceeded,
     Misconfigured,
@@ -174,7 +175,7 @@ def test_any_text_is_a_source_or_a_value_error(text: str) -> None:
 class Setup:
     """A source that a test writes, clocks that it moves, and what the operator was told."""
 
-    held: str | None | Exception | Callable[[Deadline], str | None] = GOOD
+    held: str | Exception | Callable[[Deadline], str | None] | None = GOOD
     wall: float = 1_800_000_000.0
     steady: float = 50.0
     reads: int = 0

@@ -79,6 +79,8 @@ class Cloud:
         self.accounts = aws.Accounts(world.aws, self.clock)
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
+        self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
+        self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)
         self.identity: azure.IdentityEndpoint
         self.lambdas: aws.Functions | None = None
         self.function_app: azure.FunctionsHost | None = None
@@ -174,6 +176,8 @@ class Cloud:
         self.router.add(google.sites(self.world, self.clock, self.faults, self.audit))
         self.router.add(aws.sites(self.accounts))
         self.router.add(azure.sites(self.entra))
+        self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
+        self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
 
     def _start_lambda(self) -> None:
         template = self._template()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from botocore.session import Session
 
-from localcloud.aws import gateway, invoke, sts
+from localcloud.aws import appconfigdata, gateway, invoke, ssm, sts
 from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
+from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
+from localcloud.aws.ssm import Parameters
 from localcloud.aws.template import Function, Template, TemplateError, load
 
 if TYPE_CHECKING:
@@ -26,12 +28,15 @@ __all__ = [
     "Function",
     "Functions",
     "Outcome",
+    "Parameters",
     "Principal",
+    "Profiles",
     "RuntimeMissingError",
     "Template",
     "TemplateError",
     "UnknownIdentityError",
     "WorkerError",
+    "configuration_sites",
     "load",
     "sites",
 ]
@@ -52,6 +57,13 @@ def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, S
     for function in template.functions:
         table[function.url_domain] = gateway.function_url(function, functions, accounts)
     return table
+
+
+def configuration_sites(
+    accounts: Accounts, parameters: Parameters, profiles: Profiles
+) -> dict[str, Site]:
+    """Hostnames to sites: Parameter Store and AppConfig Data in the function's region."""
+    return {**ssm.sites(accounts, parameters), **appconfigdata.sites(accounts, profiles)}
 
 
 @cache

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from localcloud.azure import appconfiguration, blob
+from localcloud.azure.appconfiguration import KeyValues
+from localcloud.azure.blob import Blobs
 from localcloud.azure.entra import LOGIN, STS, Entra, UnknownResourceError
 from localcloud.azure.functions import FunctionsHost, FunctionsHostError
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
     from localcloud.web import Site
 
 __all__ = [
+    "Blobs",
     "Entra",
     "FunctionsHost",
     "FunctionsHostError",
     "IdentityEndpoint",
+    "KeyValues",
     "UnknownResourceError",
     "app_settings",
+    "configuration_sites",
     "sites",
     "vm_metadata",
 ]
@@ -39,3 +45,8 @@ def sites(
     if vm_identity is not None:
         table[METADATA] = vm_metadata(entra, vm_identity)
     return table
+
+
+def configuration_sites(entra: Entra, key_values: KeyValues, blobs: Blobs) -> dict[str, Site]:
+    """Hostnames to sites: every App Configuration store and every account's blobs."""
+    return {**appconfiguration.sites(entra, key_values), **blob.sites(entra, blobs)}
