@@ -17,7 +17,7 @@ from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
 from localcloud.aws.ssm import Parameters
-from localcloud.aws.template import Function, Template, TemplateError, load
+from localcloud.aws.template import Function, Template, TemplateError, declared, load
 
 if TYPE_CHECKING:
     from localcloud.web import Site
@@ -37,6 +37,7 @@ __all__ = [
     "UnknownIdentityError",
     "WorkerError",
     "configuration_sites",
+    "declared",
     "load",
     "sites",
 ]

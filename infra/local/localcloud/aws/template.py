@@ -97,6 +97,11 @@ class Template:
         raise TemplateError(f"no function of the template has the ARN {arn}")
 
 
+def declared(path: Path) -> frozenset[str]:
+    """The names of the parameters that a template declares."""
+    return frozenset(yaml_parse(path.read_text(encoding="utf-8")).get("Parameters", {}))
+
+
 def load(path: Path, parameters: Mapping[str, str], *, account: str, region: str) -> Template:
     """Read a template as a stack in this account and region; raises TemplateError."""
     document = yaml_parse(path.read_text(encoding="utf-8"))
