@@ -166,6 +166,7 @@ def _failure(error: Exception) -> TokenvendError:
     if isinstance(met, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return Misconfigured(POLICY_UNREAD, cause=f"no AWS credentials ({kind})")
     if isinstance(met, KeyError):
-        # Powertools' way to say that AppConfig's first answer was empty.
-        return UpstreamRefused(POLICY_UNREAD, cause="AWS AppConfig has deployed nothing there")
+        # Powertools' way to say that AppConfig's first answer was empty, or garbled.
+        cause = "AWS answered without a policy; is one deployed there?"
+        return UpstreamUnavailable(POLICY_UNREAD, cause=cause)
     return UpstreamUnavailable(POLICY_UNREAD, cause=f"AWS could not be asked: {kind}")
