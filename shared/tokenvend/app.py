@@ -9,15 +9,17 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tokenvend.audit import AuditLog
 from tokenvend.cache import Cache
 from tokenvend.caller import Authenticator, EntraSettings, FunctionBinding, GatewayBinding
+from tokenvend.caller.subject_token import AwsSubjectTokenSettings, verify_aws_request
 from tokenvend.config import Settings, SettingsError
 from tokenvend.errors import Misconfigured
-from tokenvend.google.iamcredentials import IamCredentials
-from tokenvend.google.sts import TokenExchange
+from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
+from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
 from tokenvend.jwks import KeySets
 from tokenvend.policy import PolicyError, compile_policy
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenvend.audit import Sink
-    from tokenvend.model import FederatedToken, Grant, VendedToken
+    from tokenvend.caller import VerifyAwsRequest
+    from tokenvend.model import AwsCaller, FederatedToken, Grant, Secret, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.service import Subject
+    from tokenvend.transport import Deadline, Sender
 
     MakeSubject = Callable[[Settings, Transport], Subject]
 
@@ -102,19 +106,18 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
         EntraSettings(
             tenants=frozenset(settings.entra_tenants),
             audiences=frozenset(settings.entra_audiences),
+            allow_users=settings.entra_allow_users,
+            required_roles=frozenset(settings.entra_required_roles),
+            easy_auth=settings.easy_auth,
         )
         if settings.entra_tenants
         else None
     )
-    sts_host = (
-        f"sts.{settings.google_sts_region}.rep.{settings.universe_domain}"
-        if settings.google_sts_region
-        else f"sts.{settings.universe_domain}"
-    )
-    iam_host = f"iamcredentials.{settings.universe_domain}"
+    exchange_host = sts_host(settings.universe_domain, settings.google_sts_region or "")
+    iam_host = iamcredentials_host(settings.universe_domain)
     transport = Transport(
         Route(
-            hosts=(sts_host, iam_host, *(entra.hosts if entra else ())),
+            hosts=(exchange_host, iam_host, *_caller_hosts(settings, entra)),
             plain_hosts=PLATFORM_NETWORKS,
             proxy=settings.proxy or "",
             ca_bundle=settings.ca_bundle or "",
@@ -129,6 +132,8 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
         gateway=_gateway(settings),
         function=_function(settings),
         entra=entra,
+        issuers=settings.oidc_issuers,
+        aws_requests=_aws_requests(settings, transport),
     )
     federated: Cache[tuple[str, ...], FederatedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at), now=time.time, size=8
@@ -142,14 +147,14 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
         policy=lambda: policy,
         subject=make_subject(settings, transport),
         exchange=TokenExchange(
-            transport, audience=settings.google_provider, sts_host=sts_host, now=time.time
+            transport, audience=settings.google_provider, sts_host=exchange_host, now=time.time
         ),
         iam_credentials=IamCredentials(transport, host=iam_host, now=time.time),
         federated_tokens=federated,
         vended_tokens=vended,
         now=time.time,
     )
-    return Ready(authenticator, vending)
+    return Ready(authenticator, vending, settings.audience or "")
 
 
 def _packaged_policy(settings: Settings) -> CompiledPolicy:
@@ -161,6 +166,38 @@ def _packaged_policy(settings: Settings) -> CompiledPolicy:
             [f"TOKENVEND_POLICY_FILE: {path} cannot be read ({type(unreadable).__name__})"]
         ) from None
     return compile_policy(text, source=path.name)
+
+
+def _caller_hosts(settings: Settings, entra: EntraSettings | None) -> set[str]:
+    """Where the keys and answers come from that prove who is calling."""
+    hosts = set(entra.hosts) if entra else set()
+    for issuer in settings.oidc_issuers:
+        hosts |= issuer.hosts
+    if settings.audience and settings.aws_regions:
+        hosts |= _aws_settings(settings).hosts.keys()
+    return hosts
+
+
+def _aws_settings(settings: Settings) -> AwsSubjectTokenSettings:
+    return AwsSubjectTokenSettings(
+        settings.audience or "",
+        frozenset(settings.aws_regions),
+        require_signed_audience=not settings.aws_unsigned_audience,
+    )
+
+
+def _aws_requests(settings: Settings, sender: Sender) -> VerifyAwsRequest | None:
+    if not settings.audience or not settings.aws_regions:
+        return None
+    ours = _aws_settings(settings)
+
+    def verify(token: Secret, audience: str, deadline: Deadline) -> AwsCaller:
+        # `audience` is ours or names a grant of ours: the route has checked it.
+        return verify_aws_request(
+            token, replace(ours, audience=audience), sender, time.time(), deadline
+        )
+
+    return verify
 
 
 def _gateway(settings: Settings) -> GatewayBinding | None:

@@ -6,13 +6,15 @@ their variables while the process lives, so `Settings.environ` is handed on live
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenvend.caller.oidc import OidcIssuer
 from tokenvend.errors import Misconfigured
 
 _PROVIDER = re.compile(
@@ -23,6 +25,9 @@ _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-?[0-9]+")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+MIN_KEY = 32
 
 
 class SettingsError(Misconfigured):
@@ -103,7 +108,53 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
-_guid = _matching(_GUID, "must be a GUID")
+def _guid(text: str) -> str:
+    if not _GUID.fullmatch(text):
+        msg = "must be a GUID"
+        raise ValueError(msg)
+    # Portals show GUIDs in either case; tokens hold them in lower case.
+    return text.lower()
+
+
+def _issuers(text: str) -> tuple[OidcIssuer, ...]:
+    must = 'must be a JSON list of {"issuer", "audiences", "jwks_uri"?, "jwks_hosts"?}'
+    try:
+        entries = json.loads(text or "[]")
+        return tuple(
+            OidcIssuer(
+                entry.pop("issuer"),
+                frozenset(entry.pop("audiences")),
+                entry.pop("jwks_uri", None),
+                jwks_hosts=frozenset(entry.pop("jwks_hosts", ())),
+                **entry,
+            )
+            for entry in entries
+        )
+    except Misconfigured as wrong:
+        raise ValueError(f"holds a wrong entry: {wrong.detail}") from None
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise ValueError(must) from None
+
+
+def _audience(text: str) -> str:
+    must = (
+        "must be a name of your own such as //tokenvend.example.com; not Google's, and without "
+        "/projects/ and a number, which Google's clients would look up"
+    )
+    if not re.fullmatch(r"[!-~]{4,200}", text) or re.search(
+        r"iam\.googleapis\.com|/projects/[0-9]|/grants/", text
+    ):
+        raise ValueError(must)
+    return text
+
+
+def _key(text: str) -> str:
+    if len(text) < MIN_KEY:
+        msg = f"must have at least {MIN_KEY} characters"
+        raise ValueError(msg)
+    return text
+
+
 _account = _matching(_ACCOUNT, "must be an AWS account number of 12 digits")
 _region = _matching(_REGION, "must be a region such as us-central1 or eu-west-1")
 
@@ -170,6 +221,53 @@ SETTINGS: tuple[Setting, ...] = (
         _list_of(str),
         "",
     ),
+    Setting(
+        "TOKENVEND_ENTRA_ALLOW_USERS",
+        "true: people's tokens authenticate too, not applications' alone",
+        _flag,
+        "false",
+    ),
+    Setting(
+        "TOKENVEND_ENTRA_REQUIRED_ROLES",
+        "app roles that every caller's Entra token must have, comma-separated",
+        _list_of(str),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_EASY_AUTH",
+        "true: App Service authentication is enforced in front of the function, so its "
+        "X-MS-CLIENT-PRINCIPAL is believed; anybody can send that header where it is not",
+        _flag,
+        "false",
+    ),
+    Setting(
+        "TOKENVEND_OIDC_ISSUERS",
+        'further issuers whose tokens authenticate callers: JSON list of {"issuer", "audiences", '
+        '"jwks_uri"?, "jwks_hosts"?}',
+        _issuers,
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AUDIENCE",
+        "this endpoint's name in token exchanges, such as //tokenvend.example.com; empty: "
+        "POST /v1/token takes none",
+        _optional(_audience),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AWS_REGIONS",
+        "regions whose AWS STS may verify callers' signed requests at POST /v1/token, "
+        "comma-separated; empty: such requests are refused",
+        _list_of(_region),
+        "",
+    ),
+    Setting(
+        "TOKENVEND_AWS_UNSIGNED_AUDIENCE",
+        "true: accept signed requests that do not sign their audience, as google-auth for Python "
+        "and Node send them; whoever sees such a request can send it here",
+        _flag,
+        "false",
+    ),
     Setting("TOKENVEND_BUDGET", "seconds one request may take", _seconds(0.5, 25), "10"),
     Setting("TOKENVEND_CACHE_ENTRIES", "vended tokens kept at once", _count(1, 100_000), "1024"),
     Setting(
@@ -177,6 +275,13 @@ SETTINGS: tuple[Setting, ...] = (
         "true: no token leaves unless its audit record was written",
         _flag,
         "false",
+    ),
+    Setting(
+        "TOKENVEND_AUDIT_KEY",
+        "secret under which the audit record fingerprints tokens (HMAC-SHA-256), at least "
+        f"{MIN_KEY} characters; empty: plain SHA-256",
+        _optional(_key),
+        "",
     ),
     Setting(
         "TOKENVEND_LOG_LEVEL",
@@ -201,9 +306,17 @@ class Settings:
     azure_client_id: str | None
     entra_tenants: tuple[str, ...]
     entra_audiences: tuple[str, ...]
+    entra_allow_users: bool
+    entra_required_roles: tuple[str, ...]
+    easy_auth: bool
+    oidc_issuers: tuple[OidcIssuer, ...]
+    audience: str | None
+    aws_regions: tuple[str, ...]
+    aws_unsigned_audience: bool
     budget: float
     cache_entries: int
     audit_required: bool
+    audit_key: str | None = field(repr=False)
     log_level: str
     proxy: str | None
     ca_bundle: str | None

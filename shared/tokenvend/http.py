@@ -15,18 +15,20 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tokenvend import __version__, errors, wire
+from tokenvend import __version__, errors
 from tokenvend.audit import AuditRecord
 from tokenvend.errors import TokenvendError
-from tokenvend.model import HttpResponse
+from tokenvend.model import AccessTokenRequest, HttpResponse
 from tokenvend.policy import grants_of
 from tokenvend.transport import Deadline
+from tokenvend.wire import exchange, vending
+from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokenvend.audit import AuditLog
-    from tokenvend.model import Caller, HttpRequest, TokenRequest
+    from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
     from tokenvend.service import Vending
 
 STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
@@ -57,13 +59,23 @@ class Authenticator(Protocol):
         """The caller; raises Unauthenticated."""
         ...
 
+    def authenticate_subject_token(
+        self, token_type: str, token: Secret, audience: str, deadline: Deadline
+    ) -> Caller:
+        """The caller that a subject token proves; raises InvalidRequest, Unauthenticated."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ready:
-    """What a well-configured endpoint works with."""
+    """What a well-configured endpoint works with.
+
+    `audience`: this endpoint's name in token exchanges, empty where it takes none.
+    """
 
     authenticator: Authenticator
     vending: Vending
+    audience: str
 
 
 @dataclass(frozen=True)
@@ -85,21 +97,21 @@ class Api:
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """One answer to one request; never raises."""
-        exchange = _Exchange(self, request)
+        visit = _Visit(self, request)
         try:
-            response = exchange.answer()
+            response = visit.answer()
         except TokenvendError as error:
-            response = exchange.problem(error)
+            response = visit.refuse(error)
         except Exception as crash:  # noqa: BLE001 -- a crash must be answered and recorded too
             # The crash's own text may quote a request or an upstream: only its type is kept.
             cause = f"crashed with {type(crash).__name__} at {_origin(crash)}"
-            response = exchange.problem(TokenvendError(_CRASHED, cause=cause))
-        return self._close(exchange, response)
+            response = visit.refuse(TokenvendError(_CRASHED, cause=cause))
+        return self._close(visit, response)
 
-    def _close(self, exchange: _Exchange, response: HttpResponse) -> HttpResponse:
-        record = exchange.record
+    def _close(self, visit: _Visit, response: HttpResponse) -> HttpResponse:
+        record = visit.record
         record.status = response.status
-        record.durations["total"] = exchange.elapsed()
+        record.durations["total"] = visit.elapsed()
         try:
             self.audit.close(record)
         except Exception as failure:  # noqa: BLE001 -- whatever the sink raises, the rule holds
@@ -112,14 +124,14 @@ class Api:
                     "The audit record could not be written, so no token is given. Try again later.",
                     retry_after=DEFAULT_RETRY_AFTER,
                 )
-                return exchange.problem(unrecorded)
+                return visit.refuse(unrecorded)
         return response
 
 
 _CRASHED = "The endpoint failed. Quote the request id to the operator."
 
 
-class _Exchange:
+class _Visit:
     """One request on its way to its answer."""
 
     def __init__(self, api: Api, request: HttpRequest) -> None:
@@ -129,7 +141,7 @@ class _Exchange:
         self._deadline = Deadline(self._started + api.budget, api.monotonic)
         self.record = AuditRecord(
             request_id=str(uuid.uuid4()),
-            time=wire.rfc3339(int(api.now())),
+            time=rfc3339(int(api.now())),
             platform_request_id=request.platform_request_id,
         )
 
@@ -160,11 +172,11 @@ class _Exchange:
 
     def access_token(self) -> HttpResponse:
         """POST /v1/access-token."""
-        return self._vend(wire.parse_access_token_request)
+        return self._own(vending.parse_access_token_request)
 
     def id_token(self) -> HttpResponse:
         """POST /v1/id-token."""
-        return self._vend(wire.parse_id_token_request)
+        return self._own(vending.parse_id_token_request)
 
     def grants(self) -> HttpResponse:
         """GET /v1/grants: the caller as we see it, and what it may have."""
@@ -174,30 +186,47 @@ class _Exchange:
         self.record.outcome = "answered"
         views = grants_of(policy, caller, int(self._api.now()))
         answer = {
-            "caller": wire.render_caller(caller),
+            "caller": vending.render_caller(caller),
             "grants": [asdict(view) for view in views],
             "policy": {"digest": policy.digest, "mode": str(policy.mode)},
         }
-        return self._ok(wire.render(answer))
+        return self._ok(render(answer))
+
+    def token(self) -> HttpResponse:
+        """POST /v1/token: the caller proves itself with the subject token it brings."""
+        ready = self._ready
+        body, media_type = self._body(exchange.FORM, "application/json")
+        wanted = exchange.parse_exchange(body, media_type, ready.audience)
+        self.record.asked = {"kind": "access_token", "grant": wanted.grant, "scopes": wanted.scopes}
+        with self._timed("authenticate"):
+            caller = ready.authenticator.authenticate_subject_token(
+                wanted.subject_token_type, wanted.subject_token, wanted.audience, self._deadline
+            )
+        self.record.caller = caller
+        request = AccessTokenRequest(grant=wanted.grant, scopes=wanted.scopes, narrow=True)
+        token = self._vend(caller, request)
+        return self._ok(exchange.render_exchange(token, int(self._api.now())))
 
     def healthz(self) -> HttpResponse:
         """GET /healthz: alive and configured; asks nobody."""
         _ = self._ready
         self.record.outcome = "answered"
-        return self._ok(wire.render({"status": "ok", "version": __version__}))
+        return self._ok(render({"status": "ok", "version": __version__}))
 
     def openapi(self) -> HttpResponse:
         """GET /openapi.json."""
         self.record.outcome = "answered"
         return self._ok(resources.files("tokenvend").joinpath("openapi.json").read_bytes())
 
-    def problem(self, error: TokenvendError) -> HttpResponse:
-        """An RFC 9457 problem for an outcome other than an answer."""
+    def refuse(self, error: TokenvendError) -> HttpResponse:
+        """The answer to an outcome that is none: a problem, or in Google's shape on its route."""
         record = self.record
         record.outcome, record.reason = error.code, error.cause or error.detail
+        if record.route == TOKEN_ROUTE:
+            status, body = exchange.render_error(error, record.request_id)
+            return self._response(status, "application/json", body, _headers_of(error))
         status, title = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-        record.status = status
-        body = {
+        problem = {
             "type": f"urn:tokenvend:problem:{error.code}",
             "title": title,
             "status": status,
@@ -205,30 +234,25 @@ class _Exchange:
             "detail": error.detail,
             "request_id": record.request_id,
         }
-        headers: dict[str, str] = {}
-        retry_after = error.retry_after
-        if retry_after is None and isinstance(
-            error, errors.RateLimited | errors.UpstreamUnavailable
-        ):
-            retry_after = DEFAULT_RETRY_AFTER
-        if retry_after is not None:
-            headers["Retry-After"] = str(retry_after)
-        if isinstance(error, errors.Unauthenticated):
-            headers["WWW-Authenticate"] = 'Bearer realm="tokenvend"'
-        if isinstance(error, errors.MethodNotAllowed):
-            headers["Allow"] = error.allowed
-        return self._response(status, "application/problem+json", wire.render(body), headers)
+        return self._response(
+            status, "application/problem+json", render(problem), _headers_of(error)
+        )
 
-    def _vend(self, parse: Callable[[bytes], TokenRequest]) -> HttpResponse:
+    def _own(self, parse: Callable[[bytes], TokenRequest]) -> HttpResponse:
         caller = self._authenticate()
-        wanted = parse(self._body())
-        self.record.asked = wire.describe(wanted)
+        body, _ = self._body("application/json")
+        wanted = parse(body)
+        self.record.asked = vending.describe(wanted)
+        token = self._vend(caller, wanted)
+        return self._ok(vending.render_token(token, int(self._api.now())))
+
+    def _vend(self, caller: Caller, wanted: TokenRequest) -> VendedToken:
         with self._timed("vend"):
             token = self._ready.vending.vend(caller, wanted, self._deadline, self.record)
         self.record.outcome = "vended"
-        self.record.expires_at = wire.rfc3339(token.expires_at)
+        self.record.expires_at = rfc3339(token.expires_at)
         self.record.token_fingerprint = token.value.fingerprint(self._api.audit.fingerprint_key)
-        return self._ok(wire.render_token(token, int(self._api.now())))
+        return token
 
     def _authenticate(self) -> Caller:
         with self._timed("authenticate"):
@@ -236,16 +260,16 @@ class _Exchange:
         self.record.caller = caller
         return caller
 
-    def _body(self) -> bytes:
+    def _body(self, *media_types: str) -> tuple[bytes, str]:
         body = self._request.body
-        if len(body) > wire.MAX_BODY:
-            msg = f"The body is larger than {wire.MAX_BODY} bytes."
+        if len(body) > vending.MAX_BODY:
+            msg = f"The body is larger than {vending.MAX_BODY} bytes."
             raise errors.PayloadTooLarge(msg)
-        media_type = self._request.headers.get("content-type", "").partition(";")[0].strip()
-        if body and media_type.lower() != "application/json":
-            msg = "Send the body as Content-Type: application/json."
+        sent = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if body and sent not in media_types:
+            msg = f"Send the body as Content-Type: {' or '.join(media_types)}."
             raise errors.UnsupportedMediaType(msg)
-        return body
+        return body, sent
 
     def _ok(self, body: bytes) -> HttpResponse:
         return self._response(200, "application/json", body, {})
@@ -270,12 +294,14 @@ class _Exchange:
             self.record.durations[step] = self.elapsed() - before
 
 
-ROUTES: Mapping[str, Mapping[str, Callable[[_Exchange], HttpResponse]]] = {
-    "/v1/access-token": {"POST": _Exchange.access_token},
-    "/v1/id-token": {"POST": _Exchange.id_token},
-    "/v1/grants": {"GET": _Exchange.grants},
-    "/healthz": {"GET": _Exchange.healthz},
-    "/openapi.json": {"GET": _Exchange.openapi},
+TOKEN_ROUTE = "/v1/token"  # noqa: S105 -- a path
+ROUTES: Mapping[str, Mapping[str, Callable[[_Visit], HttpResponse]]] = {
+    "/v1/access-token": {"POST": _Visit.access_token},
+    "/v1/id-token": {"POST": _Visit.id_token},
+    TOKEN_ROUTE: {"POST": _Visit.token},
+    "/v1/grants": {"GET": _Visit.grants},
+    "/healthz": {"GET": _Visit.healthz},
+    "/openapi.json": {"GET": _Visit.openapi},
 }
 
 
@@ -295,6 +321,20 @@ def outcome_of(response: HttpResponse) -> Any:
         if issubclass(kind, errors.MethodNotAllowed)
         else kind(detail)
     )
+
+
+def _headers_of(error: TokenvendError) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    retry_after = error.retry_after
+    if retry_after is None and isinstance(error, errors.RateLimited | errors.UpstreamUnavailable):
+        retry_after = DEFAULT_RETRY_AFTER
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="tokenvend"'
+    if isinstance(error, errors.MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    return headers
 
 
 def _origin(crash: BaseException) -> str:

@@ -236,12 +236,16 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class AccessTokenRequest:
-    """A wish for an access token. Empty `scopes`: all the grant has. `lifetime`: seconds."""
+    """A wish for an access token. Empty `scopes`: all the grant has. `lifetime`: seconds.
+
+    `narrow`: OAuth's way (RFC 6749 section 3.3): of the scopes asked for, what the grant has.
+    """
 
     service_account: str | None = None
     grant: str | None = None
     scopes: tuple[str, ...] = ()
     lifetime: int | None = None
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

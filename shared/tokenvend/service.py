@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tokenvend.google.errors import FederatedTokenRejected
 from tokenvend.model import AccessTokenGrant, IdTokenGrant, VendedToken
 from tokenvend.policy import decide
 
@@ -71,19 +72,24 @@ class Vending:
         return token
 
     def _mint(self, grant: Grant, deadline: Deadline, reason: str) -> VendedToken:
+        if isinstance(grant, AccessTokenGrant) and grant.service_account is None:
+            direct = self._exchange(grant.scopes, deadline)
+            return VendedToken(direct.value, grant, direct.issued_at, direct.expires_at)
+        try:
+            return self._impersonate(grant, deadline, reason)
+        except FederatedTokenRejected:
+            # The kept one no longer counts (its provider was made anew, say): once more, afresh.
+            self.federated_tokens.clear()
+            return self._impersonate(grant, deadline, reason)
+
+    def _impersonate(self, grant: Grant, deadline: Deadline, reason: str) -> VendedToken:
+        federated = self._federated(deadline)
         match grant:
-            case AccessTokenGrant(service_account=None):
-                federated = self._exchange(grant.scopes, deadline)
-                return VendedToken(
-                    federated.value, grant, federated.issued_at, federated.expires_at
-                )
             case AccessTokenGrant():
-                federated = self._federated(deadline)
                 return self.iam_credentials.generate_access_token(
                     federated, grant, deadline, reason
                 )
             case IdTokenGrant():
-                federated = self._federated(deadline)
                 return self.iam_credentials.generate_id_token(federated, grant, deadline, reason)
 
     def _federated(self, deadline: Deadline) -> FederatedToken:

@@ -114,10 +114,13 @@ def test_a_function_url_vends(wide: Cloud, known: aws.Template) -> None:
     assert answer.json()["caller"]["id"] == ETL_ROLE
 
 
-def test_the_gateways_that_the_operator_did_not_name_are_not_believed(cloud: Cloud) -> None:
-    assert cloud.lambdas is not None
-    api = cloud.lambdas.template.apis[0]
-    answer = signed(cloud, "POST", f"https://{api.rest_domain}/prod/v1/access-token", "execute-api")
+def test_the_gateways_that_the_operator_did_not_name_are_not_believed(tmp_path: Path) -> None:
+    narrow = Cloud(World.load(), tmp_path, functions=("aws",), parameters={"OtherApiIds": ""})
+    with narrow as running:
+        assert running.lambdas is not None
+        host = running.lambdas.template.apis[0].rest_domain
+        url = f"https://{host}/prod/v1/access-token"
+        answer = signed(running, "POST", url, "execute-api")
     assert answer.status_code == 401
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenvend import wire
+from tokenvend.wire import vending as wire
 from tokenvend.errors import InvalidRequest
 from tokenvend.model import (
     AccessTokenGrant,

@@ -35,6 +35,8 @@ POLICY = "infra/local/localcloud/policy.toml"
 CALLER_SESSION = "local"
 # The template's parameter for the ids of a REST API and Function URL beside its HTTP API.
 OTHER_DOORS = "OtherApiIds"
+# The endpoint's own name in token exchanges.
+AUDIENCE = "//tokenvend.acme.example"
 READY_SECONDS = 30
 
 
@@ -194,15 +196,24 @@ class Cloud:
         self._open_doors("aws", template.apis[0].domain)
 
     def _template(self) -> aws.Template:
-        given = {
+        entra = azure.app_settings(self.world, self._policy)
+        known = {
             "GoogleProvider": _aws_provider(self.world),
             "PolicyFile": self._policy,
-            **self._parameters,
+            "Audience": AUDIENCE,
+            "CallerRegions": self.world.aws.region,
+            # google-auth for Python and Node do not sign the audience; here they may come too.
+            "UnsignedAudience": "true",
+            "EntraTenants": entra["TOKENVEND_ENTRA_TENANTS"],
+            "EntraAudiences": entra["TOKENVEND_ENTRA_AUDIENCES"],
         }
         path, aws_world = self._root / "template.yaml", self.world.aws
+        names = aws.declared(path)
+        # A template takes of this what it declares; what a caller of ours gives, it must declare.
+        given = {k: v for k, v in known.items() if k in names} | self._parameters
         place = {"account": aws_world.account, "region": aws_world.region}
         template = aws.load(path, given, **place)
-        if OTHER_DOORS in template.parameters - given.keys():
+        if OTHER_DOORS in names - given.keys():
             # The function believes events of the doors it is told of, and no others.
             given[OTHER_DOORS] = ",".join(template.other_api_ids)
             template = aws.load(path, given, **place)
@@ -212,6 +223,9 @@ class Cloud:
         app = self.world.azure.function_app
         settings = {
             **azure.app_settings(self.world, self._policy),
+            "TOKENVEND_AUDIENCE": AUDIENCE,
+            "TOKENVEND_AWS_REGIONS": self.world.aws.region,
+            "TOKENVEND_AWS_UNSIGNED_AUDIENCE": "true",
             **self.identity.environment_for(app),
             **self._network,
             **self._settings,

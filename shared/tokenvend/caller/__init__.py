@@ -25,19 +25,29 @@ from tokenvend.caller.aws import (
 from tokenvend.caller.entra import EntraSettings
 from tokenvend.caller.oidc import OidcIssuer
 from tokenvend.caller.signed_jwt import read_unverified, refused
-from tokenvend.errors import Misconfigured, Unauthenticated
-from tokenvend.model import AwsIamIdentity, AwsJwtIdentity, LambdaInvocation, Secret
+from tokenvend.errors import InvalidRequest, Misconfigured, Unauthenticated
+from tokenvend.model import (
+    AwsIamIdentity,
+    AwsJwtIdentity,
+    LambdaInvocation,
+    Secret,
+    SubjectTokenType,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenvend.jwks import KeySets
-    from tokenvend.model import Caller, HttpRequest, PlatformIdentity
+    from tokenvend.model import AwsCaller, Caller, HttpRequest, PlatformIdentity
     from tokenvend.transport import Deadline
+
+    # subject_token.verify_aws_request with its settings: token, audience, deadline -> caller.
+    VerifyAwsRequest = Callable[[Secret, str, Deadline], AwsCaller]
 
 __all__ = ["Authenticator", "EntraSettings", "FunctionBinding", "GatewayBinding", "OidcIssuer"]
 
 _DETAIL = "Send exactly one header `Authorization: Bearer TOKEN`, or sign the request (SigV4)."
+_JWT_TYPES = (SubjectTokenType.JWT, "urn:ietf:params:oauth:token-type:id_token")
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
@@ -51,6 +61,7 @@ class Authenticator:
     function: FunctionBinding | None = None
     entra: EntraSettings | None = None
     issuers: tuple[OidcIssuer, ...] = ()
+    aws_requests: VerifyAwsRequest | None = None
 
     def __post_init__(self) -> None:
         if len({issuer.issuer for issuer in self.issuers}) != len(self.issuers):
@@ -69,6 +80,20 @@ class Authenticator:
         if self.entra is not None and self.entra.easy_auth and principal is not None:
             return entra_tokens.from_client_principal(principal, self.entra)
         return self.verify_jwt(_bearer(request.headers), deadline)
+
+    def authenticate_subject_token(
+        self, token_type: str, token: Secret, audience: str, deadline: Deadline
+    ) -> Caller:
+        """The caller that a subject token of RFC 8693 proves, for whom no gateway vouched.
+
+        `audience`: the request's; a signed GetCallerIdentity request has to name the same. A JWT
+        names its own. Raises InvalidRequest for a malformed token, otherwise as `authenticate`.
+        """
+        if token_type in _JWT_TYPES:
+            return self.verify_jwt(token, deadline)
+        if token_type != SubjectTokenType.AWS4_REQUEST or self.aws_requests is None:
+            raise InvalidRequest("This endpoint takes no `subject_token_type` like this.")
+        return self.aws_requests(token, audience, deadline)
 
     def verify_jwt(self, token: Secret, deadline: Deadline) -> Caller:
         """The caller a JWT proves, as bearer token or as subject token. Raises as `authenticate`.

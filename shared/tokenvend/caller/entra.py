@@ -22,10 +22,10 @@ from tokenvend.caller.signed_jwt import (
     text_claim,
     verified_claims,
 )
-from tokenvend.caller.strict_json import read_object
 from tokenvend.errors import Misconfigured
 from tokenvend.jwks import KeySource
 from tokenvend.model import EntraCaller
+from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

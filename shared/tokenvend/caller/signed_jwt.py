@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tokenvend.caller.strict_json import read_object
 from tokenvend.errors import Unauthenticated
+from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -25,10 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
-from xml.etree import ElementTree as ET
 
 from tokenvend.caller.aws import principal
-from tokenvend.caller.strict_json import read_object
 from tokenvend.errors import (
     InvalidRequest,
     Misconfigured,
@@ -38,9 +36,11 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.transport import Call
+from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from xml.etree.ElementTree import Element
 
     from tokenvend.model import AwsCaller, Secret
     from tokenvend.transport import Answer, Deadline, Sender
@@ -256,6 +256,8 @@ def _check_target(target: str, settings: AwsSubjectTokenSettings, *, is_signed: 
 
 def _identity(answer: Answer) -> tuple[str, str]:
     """ARN and account in AWS STS's answer."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - 20 ms that other callers never need
+
     if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
         raise _refusal(answer)
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -274,7 +276,7 @@ def _identity(answer: Answer) -> tuple[str, str]:
     return _text(results[0], "Arn"), _text(results[0], "Account")
 
 
-def _text(result: ET.Element, name: str) -> str:
+def _text(result: Element, name: str) -> str:
     found = result.findall(f"{_NAMESPACE}{name}")
     if len(found) != 1 or len(found[0]) or not found[0].text:
         raise _unusable(f"AWS STS's answer does not hold one {name}")

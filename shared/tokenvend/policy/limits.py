@@ -21,7 +21,7 @@ from tokenvend.model import (
     TokenRequest,
 )
 from tokenvend.policy.problems import shown
-from tokenvend.policy.values import DEFAULT_LIFETIME, MAX_LIFETIME, plausible_audience
+from tokenvend.policy.values import CLOUD_PLATFORM, DEFAULT_LIFETIME, MAX_LIFETIME, plausible_audience
 
 if TYPE_CHECKING:
     from tokenvend.policy.compiled import AccessLimits, GrantRule, IdLimits
@@ -152,7 +152,7 @@ def _outside_dates(rule: GrantRule, now: int) -> str:
 def _beyond_access(limits: AccessLimits, request: AccessTokenRequest) -> list[Refusal]:
     found: list[Refusal] = []
     extra = [scope for scope in request.scopes if scope not in limits.scopes]
-    if extra:
+    if extra and not (request.narrow and _narrowed(limits, request)):
         named = ", ".join(shown(scope) for scope in extra[:3])
         found.append(Refusal(Condition.WHAT, f"its scopes do not include {named}", relaxed=True))
     asked, most = request.lifetime, limits.max_lifetime
@@ -173,9 +173,20 @@ def _scopes(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...
     """In the rule's order, so that two spellings of one request share a cached token."""
     if not request.scopes:
         return limits.scopes
+    narrowed = _narrowed(limits, request) if request.narrow else ()
+    if narrowed:
+        return narrowed
     known = tuple(scope for scope in limits.scopes if scope in request.scopes)
     beyond = {scope for scope in request.scopes if scope not in limits.scopes}
     return (*known, *sorted(beyond))
+
+
+def _narrowed(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
+    """What the rule has of the scopes asked for. Clients that were told no scopes ask for
+    cloud-platform, which stands for everything: everything the rule has is the answer.
+    """
+    known = tuple(scope for scope in limits.scopes if scope in request.scopes)
+    return limits.scopes if not known and CLOUD_PLATFORM in request.scopes else known
 
 
 def _lifetime(limits: AccessLimits, request: AccessTokenRequest) -> int | None:

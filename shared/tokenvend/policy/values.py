@@ -16,6 +16,8 @@ from tokenvend.policy.problems import shown
 # so. Seconds.
 DEFAULT_LIFETIME = 3_600
 MAX_LIFETIME = 43_200
+# https://developers.google.com/identity/protocols/oauth2/scopes: every Google Cloud API.
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 # The longest audience an ID token is asked for; characters.
 MAX_AUDIENCE = 2_048
 

@@ -1,4 +1,4 @@
-"""JSON from strangers, read without leniency (RFC 8259, I-JSON RFC 7493).
+"""JSON objects: read from strangers without leniency (RFC 8259, I-JSON RFC 7493), and written.
 
 Refused: anything but one object in UTF-8, a member named twice (two readers could pick different
 ones), NaN and Infinity, nesting that exhausts the stack, and text that is no Unicode (a lone
@@ -8,7 +8,11 @@ surrogate passes here and breaks whoever writes it to a log).
 from __future__ import annotations
 
 import json
-from typing import Any, Never
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Never
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -26,6 +30,16 @@ def read_object(data: bytes) -> dict[str, Any]:
         msg = "not a JSON object"
         raise ValueError(msg)  # noqa: TRY004 - one error for every unreadable document
     return value
+
+
+def render(value: Mapping[str, Any]) -> bytes:
+    """One JSON object, the same bytes for the same value on both clouds."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def rfc3339(seconds: int) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`; google-auth for Python refuses fractions and offsets."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bodies on the wire: bytes -> TokenRequest, and outcomes -> bytes.
+"""The bodies of our own routes: bytes -> TokenRequest, and tokens -> bytes.
 
 Requests are rebuilt from the few fields we name; anything else in them is refused, so that a
 caller who misspells `scopes` is told, and never gets more than was asked for. Parsing raises
@@ -7,9 +7,7 @@ caller who misspells `scopes` is told, and never gets more than was asked for. P
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tokenvend.errors import InvalidRequest
@@ -26,10 +24,9 @@ from tokenvend.model import (
     VendedToken,
     is_service_account_email,
 )
+from tokenvend.wire.objects import read_object, render, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tokenvend.model import Caller
 
 MAX_BODY = 64 * 1024
@@ -38,9 +35,9 @@ MAX_LIFETIME = 43_200
 MAX_SCOPES = 100
 
 # A scope is an RFC 6749 section 3.3 scope-token.
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
 _AUDIENCE = re.compile(r"[\x21-\x7e]{1,2048}")
-_GRANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+GRANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LIFETIME = re.compile(r"(0|[1-9][0-9]{0,9})s", re.ASCII)
 
 
@@ -129,16 +126,6 @@ def render_caller(caller: Caller) -> dict[str, Any]:
     return {"kind": caller.kind, "id": caller.id, **more}
 
 
-def render(value: Mapping[str, Any]) -> bytes:
-    """One JSON object, the same bytes for the same value on both clouds."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def rfc3339(seconds: int) -> str:
-    """`YYYY-MM-DDTHH:MM:SSZ`; google-auth for Python refuses fractions and offsets."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def describe(request: TokenRequest) -> dict[str, Any]:
     """A request as it is written into the audit record."""
     match request:
@@ -163,36 +150,16 @@ def _fields(body: bytes, known: set[str]) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except InvalidRequest:
-        raise
-    except (ValueError, RecursionError):
-        # `from None`: the parser's message quotes the body.
-        msg = "The body is not JSON."
+        value = read_object(body)
+    except ValueError:
+        msg = "The body must be one JSON object that names no field twice."
         raise InvalidRequest(msg) from None
-    if not isinstance(value, dict):
-        msg = "The body must be one JSON object."
-        raise InvalidRequest(msg)
     unknown = sorted(value.keys() - known)
     if unknown:
         named = ", ".join(repr(name[:40]) for name in unknown[:5])
         msg = f"Unknown field {named}. This route takes: {', '.join(sorted(known))}."
         raise InvalidRequest(msg)
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        # Two parsers that pick different duplicates can be played against each other.
-        msg = "The body names a field twice."
-        raise InvalidRequest(msg)
-    return value
-
-
-def _no_constant(_: str) -> Any:
-    msg = "The body is not JSON: NaN and Infinity are no JSON numbers."
-    raise InvalidRequest(msg)
 
 
 def _service_account(fields: dict[str, Any]) -> str | None:
@@ -212,7 +179,7 @@ def _grant(fields: dict[str, Any]) -> str | None:
     value = fields.get("grant")
     if value is None:
         return None
-    if not isinstance(value, str) or not _GRANT.fullmatch(value):
+    if not isinstance(value, str) or not GRANT_NAME.fullmatch(value):
         msg = "`grant` must be the name of a grant; GET /v1/grants lists yours."
         raise InvalidRequest(msg)
     return value
@@ -225,7 +192,7 @@ def _scopes(fields: dict[str, Any]) -> tuple[str, ...]:
     if (
         not isinstance(value, list)
         or not 1 <= len(value) <= MAX_SCOPES
-        or not all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in value)
+        or not all(isinstance(scope, str) and SCOPE.fullmatch(scope) for scope in value)
     ):
         msg = f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes."
         raise InvalidRequest(msg)
