@@ -77,11 +77,10 @@ class HttpApi:
 
 @dataclass(frozen=True)
 class Template:
-    """What a stack of the template would hold; `parameters` are the names it declares."""
+    """What a stack of the template would hold."""
 
     functions: tuple[Function, ...]
     apis: tuple[HttpApi, ...]
-    parameters: frozenset[str] = frozenset()
 
     @property
     def other_api_ids(self) -> tuple[str, ...]:
@@ -109,7 +108,6 @@ def load(path: Path, parameters: Mapping[str, str], *, account: str, region: str
     return Template(
         functions=tuple(stack.function(name) for name in stack.of_type(_FUNCTION)),
         apis=tuple(stack.api(name) for name in stack.of_type("AWS::ApiGatewayV2::Api")),
-        parameters=frozenset(document.get("Parameters", {})),
     )
 
 
