@@ -336,7 +336,7 @@ def test_selector_picks_a_user_assigned_identity(
 
 def test_mint_refuses_an_unknown_resource(entra: Entra) -> None:
     with pytest.raises(UnknownResourceError, match="AADSTS500011"):
-        entra.mint(entra.identity("reporting"), "https://storage.azure.com")
+        entra.mint(entra.identity("reporting"), "https://vault.azure.net")
 
 
 VM = "http://169.254.169.254/metadata/identity/oauth2/token"
