@@ -454,6 +454,7 @@ class Fake:
 
     def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         assert repeatable
+        assert deadline.remaining() > 0
         self.calls.append(call)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
