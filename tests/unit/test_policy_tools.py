@@ -28,6 +28,8 @@ from tokenvend.policy.schema import json_schema
 
 NOW = 1_800_000_000
 ROLE = "arn:aws:iam::111122223333:role/"
+TENANT = 'entra_tenant = "aaaaaaaa-0000-0000-0000-000000000000"'
+OBJECT = 'entra_object = "bbbbbbbb-0000-0000-0000-000000000000"'
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 GITHUB = "https://token.actions.githubusercontent.com"
 POLICY = f"""version = 1
@@ -196,6 +198,10 @@ def test_what_a_covered_pattern_fits_the_wide_one_fits(wide: str, narrow: str, t
         ('aws_account = "999999999999"', f'aws_role = "{ROLE}a*"', False),
         ('aws_organization = "o-aaaaaaaaaa"', f'aws_role = "{ROLE}a*"', False),
         (f'aws_role = "{ROLE}a*"', 'lambda_alias = "a"', False),
+        (f'{TENANT}, entra_role = "a"', f'{TENANT}, entra_role = ["b", "a"]', True),
+        (f'{TENANT}, entra_role = ["a", "b"]', f'{TENANT}, entra_role = "a"', False),
+        (f'{TENANT}, entra_role = "a"', f'{TENANT}, entra_role = "a", {OBJECT}', True),
+        (f'{TENANT}, entra_role = "a", {OBJECT}', f'{TENANT}, entra_role = "a"', False),
         (
             'issuer = "https://i", claims = { sub = "a*" }',
             'issuer = "https://i", claims = { sub = "ab", ref = "x" }',
@@ -287,6 +293,12 @@ def test_a_stranger_is_shown_the_line_that_would_let_it_in() -> None:
         "this caller"
     )
     assert explanation.considered[0].reason == f'"{ROLE}other" is not "{ROLE}etl-*"'
+
+
+def test_a_user_is_told_that_the_grant_asks_for_a_role() -> None:
+    user = AwsCaller(f"{ROLE.replace('role/', 'user/')}etl-1", "111122223333")
+    reason = told(user, AccessTokenRequest()).considered[0].reason
+    assert reason == "the caller is an IAM user, and aws_role asks for a role"
 
 
 def test_the_line_that_would_let_a_caller_in_does() -> None:
