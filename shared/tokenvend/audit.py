@@ -3,7 +3,8 @@
 The record is opened before anybody is authenticated and closed exactly once, denials and crashes
 included. Records of one instance form a chain: each carries the hash of the one before and a
 running number, so that an altered or missing record shows (`verify`). Tokens appear only as
-fingerprints. Nothing here reads a clock or writes by itself: times come in, a sink takes records.
+fingerprints; a credential that a caller put into another field is masked before the hash is made.
+Nothing here reads a clock or writes by itself: times come in, a sink takes records.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tokenvend.masking import mask
 from tokenvend.model import AccessTokenGrant, IdTokenGrant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tokenvend.model import Caller, Grant
 
 GENESIS = "0" * 64
 SCHEMA = 1
+# As text: 32 hex digits are 128 bits, the least that nobody guesses.
+MIN_KEY_TEXT = 32
 
 
 class Sink(Protocol):
@@ -39,6 +43,8 @@ class AuditRecord:
 
     `time`: RFC 3339 UTC. `durations`: microseconds by step. `outcome`: `vended`, `answered` (a
     route that vends nothing) or an error's code. `reason`: the operator's cause of a denial.
+    `policy`: digest of the policy that decided; `policy_checked_at`: when its source last held it,
+    epoch seconds, 0 where no policy was asked.
     """
 
     request_id: str
@@ -58,6 +64,7 @@ class AuditRecord:
     cache: str = ""
     upstream_request_id: str = ""
     policy: str = ""
+    policy_checked_at: int = 0
     durations: dict[str, int] = field(default_factory=dict)
 
 
@@ -81,7 +88,7 @@ class AuditLog:
         with self._lock:
             # The number is spent even if the sink fails: the gap is the evidence.
             self._sequence += 1
-            final = _render(record) | {
+            final = _masked(_render(record)) | {
                 "schema": SCHEMA,
                 "instance": self._instance,
                 "sequence": self._sequence,
@@ -92,39 +99,99 @@ class AuditLog:
             self._sink.write(final)
 
 
-def verify(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with a log of records in the order they were written; empty when nothing is.
+def fingerprint_key(text: str) -> bytes:
+    """The HMAC key that an operator's text stands for: its UTF-8 without white space at the ends.
+
+    Hex digits are text like any other, so that one rule, and `openssl dgst -hmac`, covers every
+    key. Raises ValueError, saying what the text must be; it never holds the text.
+    """
+    key = text.strip()
+    if len(key) < MIN_KEY_TEXT:
+        raise ValueError(f"must have at least {MIN_KEY_TEXT} characters")
+    return key.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one record. `position`: its place among the records read, from 1."""
+
+    position: int
+    request_id: str
+    instance: str
+    sequence: int | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"record {self.position} (request {self.request_id or '?'}) {self.what}"
+
+
+def verify(records: Iterable[Mapping[str, Any]], *, from_start: bool = True) -> Iterator[Problem]:
+    """What is wrong with a log of records in the order they were written; nothing when it is whole.
 
     Detects altered, missing, doubled and reordered records of each instance. Records cut off
-    the end of a log cannot be missed from the log alone; its beginning must be the instance's.
+    the end of a log cannot be missed from the log alone. `from_start`: the log begins where each
+    instance did; otherwise the first record of an instance is taken as it stands.
     """
-    problems: list[str] = []
-    last: dict[str, tuple[int, str]] = {}
+    last: dict[str, tuple[int, Any]] = {}
     for position, record in enumerate(records, 1):
-        instance = str(record.get("instance", ""))
-        sequence, previous = last.get(instance, (0, GENESIS))
-        where = f"record {position} (request {record.get('request_id', '?')})"
-        if record.get("hash") != _hash({k: v for k, v in record.items() if k != "hash"}):
-            problems.append(f"{where} was altered: its hash does not fit its content")
-        if record.get("sequence") != sequence + 1:
-            problems.append(
-                f"{where} has number {record.get('sequence')} where {sequence + 1} was due: "
-                "a record before it is missing, doubled or moved"
+        instance, found, previous = _text(record, "instance"), _number(record), record.get("hash")
+        if instance not in last:
+            last[instance] = (
+                (0, GENESIS) if from_start else ((found or 1) - 1, record.get("previous"))
             )
-        elif record.get("previous") != previous:
-            problems.append(f"{where} does not follow from the record before it")
-        number = record.get("sequence")
-        last[instance] = (
-            number if isinstance(number, int) else sequence + 1,
-            str(record.get("hash", "")),
+        due, hashed = last[instance][0] + 1, last[instance][1]
+        for what in _faults(record, found, due, hashed):
+            yield Problem(position, _text(record, "request_id"), instance, found, what)
+        last[instance] = (due if found is None else found, previous)
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a record's hash fits its content."""
+    return record.get("hash") == _hash({k: v for k, v in record.items() if k != "hash"})
+
+
+def _faults(
+    record: Mapping[str, Any], found: int | None, due: int, hashed: object
+) -> Iterator[str]:
+    if not is_intact(record):
+        yield "was altered: its hash does not fit its content"
+    if found != due:
+        yield (
+            f"has number {'?' if found is None else found} where {due} was due: "
+            "a record before it is missing, doubled or moved"
         )
-    return problems
+    elif record.get("previous") != hashed:
+        yield "does not follow from the record before it"
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(record: Mapping[str, Any]) -> int | None:
+    value = record.get("sequence")
+    return value if type(value) is int else None
 
 
 def _hash(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(record).encode()).hexdigest()
+
+
+def _canonical(record: Mapping[str, Any]) -> str:
     # Sorted keys and no white space: a log pipeline may reorder and re-indent what it stores.
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _masked(record: dict[str, Any]) -> dict[str, Any]:
+    # Before the hash, not after: a log filter that masked a credential in a written record would
+    # make it look altered, and any caller could raise that alarm.
+    text = _canonical(record)
+    masked = mask(text)
+    if masked is text:
+        return record
+    safe: dict[str, Any] = json.loads(masked)
+    return safe
 
 
 def _render(record: AuditRecord) -> dict[str, Any]:
@@ -150,6 +217,7 @@ def _render(record: AuditRecord) -> dict[str, Any]:
         "cache": record.cache,
         "upstream_request_id": record.upstream_request_id,
         "policy": record.policy,
+        "policy_checked_at": record.policy_checked_at,
         "durations_us": dict(record.durations),
     }
 
