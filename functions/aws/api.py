@@ -10,13 +10,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from tokenvend import app
+from tokenvend import app, redaction
 from tokenvend.errors import InvalidRequest
 from tokenvend.http import outcome_of
 from tokenvend.model import AwsIamIdentity, AwsJwtIdentity, HttpRequest, LambdaInvocation
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 OPERATIONS = ("access-token", "id-token")
 
 logger = Logger(service="tokenvend")
+redaction.install(logging.getLogger(), logging.getLogger("tokenvend"))
 metrics = Metrics(namespace="tokenvend", service="tokenvend")
 
 
@@ -47,6 +51,12 @@ class LogSink:
             unit=MetricUnit.Microseconds,
             value=record["durations_us"]["total"],
         )
+        if record["policy_checked_at"]:
+            metrics.add_metric(
+                name="policy_age",
+                unit=MetricUnit.Seconds,
+                value=max(0, int(time.time()) - record["policy_checked_at"]),
+            )
         if record["cache"]:
             metrics.add_metric(name=f"cache_{record['cache']}", unit=MetricUnit.Count, value=1)
         metrics.flush_metrics()
@@ -97,6 +107,9 @@ def _from_payload_2(event: Mapping[str, Any]) -> HttpRequest:
     """
     gateway = event["requestContext"]
     path = event["rawPath"]
+    if ".lambda-url." in gateway.get("domainName", ""):
+        # An HTTP API decodes the path, a Function URL does not.
+        path = unquote(path)
     stage = gateway["stage"]
     if stage != "$default":
         path = path.removeprefix(f"/{stage}")
@@ -119,7 +132,7 @@ def _from_payload_1(event: Mapping[str, Any]) -> HttpRequest:
     headers = event.get("multiValueHeaders") or {}
     return HttpRequest(
         method=event["httpMethod"],
-        path=event["path"],
+        path=unquote(event["path"]),
         headers={name.lower(): ", ".join(values) for name, values in headers.items()},
         body=_body(event),
         platform=_identified(gateway),

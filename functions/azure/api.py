@@ -10,17 +10,18 @@ import json
 import logging
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import azure.functions as func
 
-from tokenvend import app
+from tokenvend import app, redaction
 from tokenvend.model import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 log = logging.getLogger("tokenvend")
+redaction.install(logging.getLogger(), log)
 
 
 class LogSink:
@@ -56,7 +57,7 @@ def api_door(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     response = api.handle(
         HttpRequest(
             method=req.method,
-            path=urlsplit(req.url).path,
+            path=unquote(urlsplit(req.url).path),
             headers={name.lower(): value for name, value in req.headers.items()},
             body=req.get_body(),
             platform_request_id=context.invocation_id,

@@ -73,7 +73,14 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
         """Called by requests: pools of our connections through `proxy`."""
-        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls)
+        manager: ProxyManager = super().proxy_manager_for(
+            proxy,
+            **kwargs,
+            ssl_context=self._tls,
+            # urllib3 turns Nagle on towards a proxy; a body sent behind its headers would then
+            # wait up to 40 ms for the proxy's delayed acknowledgement.
+            socket_options=HTTPConnection.default_socket_options,
+        )
         _use_our_pools(manager)
         return manager
 

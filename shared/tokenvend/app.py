@@ -22,7 +22,8 @@ from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
 from tokenvend.jwks import KeySets
-from tokenvend.policy import PolicyError, compile_policy
+from tokenvend.policy import compile_policy
+from tokenvend.policy_source import AzureSource, PackagedFile, PolicyStore, open_source
 from tokenvend.service import Vending
 from tokenvend.transport import PLATFORM_NETWORKS, Route, Transport
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tokenvend.audit import Sink
     from tokenvend.caller import VerifyAwsRequest
     from tokenvend.model import AwsCaller, FederatedToken, Grant, Secret, VendedToken
-    from tokenvend.policy import CompiledPolicy
+    from tokenvend.policy_source import Source
     from tokenvend.service import Subject
     from tokenvend.transport import Deadline, Sender
 
@@ -84,10 +85,11 @@ def _build(
     try:
         settings = Settings.from_env(environ)
         budget, audit_required = settings.budget, settings.audit_required
-        state = _ready(settings, make_subject)
+        state = _ready(settings, make_subject, report)
     except Misconfigured as wrong:
-        for problem in wrong.problems if isinstance(wrong, SettingsError | PolicyError) else ():
-            report(str(problem))
+        # The policy store has reported a policy's problems itself.
+        for problem in wrong.problems if isinstance(wrong, SettingsError) else ():
+            report(problem)
         state = wrong
     return Api(
         state=state,
@@ -100,8 +102,9 @@ def _build(
     )
 
 
-def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
-    policy = _packaged_policy(settings)
+def _ready(
+    settings: Settings, make_subject: MakeSubject, report: Callable[[str], None]
+) -> Ready:
     entra = (
         EntraSettings(
             tenants=frozenset(settings.entra_tenants),
@@ -117,7 +120,12 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
     iam_host = iamcredentials_host(settings.universe_domain)
     transport = Transport(
         Route(
-            hosts=(exchange_host, iam_host, *_caller_hosts(settings, entra)),
+            hosts=(
+                exchange_host,
+                iam_host,
+                *_caller_hosts(settings, entra),
+                *([settings.policy.host] if isinstance(settings.policy, AzureSource) else []),
+            ),
             plain_hosts=PLATFORM_NETWORKS,
             proxy=settings.proxy or "",
             ca_bundle=settings.ca_bundle or "",
@@ -126,6 +134,7 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
         sleep=time.sleep,
         random=random.random,
     )
+    store = _policy_store(settings, transport, report)
     authenticator = Authenticator(
         keys=KeySets(transport, time.time),
         now=time.time,
@@ -144,7 +153,7 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
         size=settings.cache_entries,
     )
     vending = Vending(
-        policy=lambda: policy,
+        policy=store.current,
         subject=make_subject(settings, transport),
         exchange=TokenExchange(
             transport, audience=settings.google_provider, sts_host=exchange_host, now=time.time
@@ -157,15 +166,52 @@ def _ready(settings: Settings, make_subject: MakeSubject) -> Ready:
     return Ready(authenticator, vending, settings.audience or "")
 
 
-def _packaged_policy(settings: Settings) -> CompiledPolicy:
-    path = settings.policy_file
+def _policy_store(
+    settings: Settings, sender: Sender, report: Callable[[str], None]
+) -> PolicyStore:
+    source = settings.policy
+    store = PolicyStore(
+        open_source(
+            source,
+            root=settings.root,
+            environ=settings.environ,
+            sender=sender,
+            bearer=_own_bearer(settings, source, sender),
+            proxy=settings.proxy or "",
+            ca_bundle=settings.ca_bundle or "",
+        ),
+        lambda text: compile_policy(text, source=str(source)),
+        now=time.time,
+        monotonic=time.monotonic,
+        report=report,
+    )
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as unreadable:
-        raise SettingsError(
-            [f"TOKENVEND_POLICY_FILE: {path} cannot be read ({type(unreadable).__name__})"]
-        ) from None
-    return compile_policy(text, source=path.name)
+        store.current()
+    except Misconfigured:
+        # A packaged policy will not mend itself. A remote one may: an instance that was born in
+        # its source's bad minute refuses every request until a policy is there, and tries again.
+        if isinstance(source, PackagedFile):
+            raise
+    return store
+
+
+def _own_bearer(
+    settings: Settings, source: Source, sender: Sender
+) -> Callable[[Deadline], Secret] | None:
+    """Our managed identity's token for the policy's source, where that is on Azure."""
+    if not isinstance(source, AzureSource):
+        return None
+    from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- the other cloud's stays out
+
+    identity = azure_subject(
+        settings.environ,
+        sender,
+        resource=source.resource,
+        client_id=settings.azure_client_id or "",
+        now=time.time,
+        sleep=time.sleep,
+    )
+    return lambda deadline: identity.token(deadline).value
 
 
 def _caller_hosts(settings: Settings, entra: EntraSettings | None) -> set[str]:

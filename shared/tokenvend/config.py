@@ -16,6 +16,7 @@ from typing import Any
 
 from tokenvend.caller.oidc import OidcIssuer
 from tokenvend.errors import Misconfigured
+from tokenvend.policy_source import Source, parse_source
 
 _PROVIDER = re.compile(
     r"//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
@@ -170,7 +171,14 @@ SETTINGS: tuple[Setting, ...] = (
             "workloadIdentityPools/POOL/providers/ID, without https: and with the project's number",
         ),
     ),
-    Setting("TOKENVEND_POLICY_FILE", "the policy, relative to the function's root", Path),
+    Setting(
+        "TOKENVEND_POLICY",
+        "where the policy is: policy.toml (packaged, relative to the function's root), "
+        "appconfig:APPLICATION/ENVIRONMENT/PROFILE, ssm:/NAME, "
+        "azure-appconfig:https://NAME.azconfig.io/KEY or "
+        "azure-blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB",
+        parse_source,
+    ),
     Setting(
         "TOKENVEND_GOOGLE_STS_REGION",
         "region of Google's STS; empty for the global endpoint",
@@ -297,7 +305,8 @@ class Settings:
     """All settings, parsed. Times in seconds; what the table calls empty is None or ()."""
 
     google_provider: str
-    policy_file: Path
+    policy: Source
+    root: Path
     google_sts_region: str | None
     universe_domain: str
     aws_account: str | None
@@ -345,9 +354,9 @@ class Settings:
         if problems:
             raise SettingsError(problems)
         root = environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""
-        values["policy_file"] = Path(root) / values["policy_file"]
         return cls(
             **values,
+            root=Path(root),
             proxy=environ.get("HTTPS_PROXY") or environ.get("https_proxy") or None,
             ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
             environ=environ,

@@ -181,14 +181,20 @@ class _Visit:
     def grants(self) -> HttpResponse:
         """GET /v1/grants: the caller as we see it, and what it may have."""
         caller = self._authenticate()
-        policy = self._ready.vending.policy()
-        self.record.policy = policy.digest
+        in_force = self._ready.vending.policy()
+        policy = in_force.policy
+        self.record.policy, self.record.policy_checked_at = policy.digest, in_force.checked_at
         self.record.outcome = "answered"
         views = grants_of(policy, caller, int(self._api.now()))
         answer = {
             "caller": vending.render_caller(caller),
             "grants": [asdict(view) for view in views],
-            "policy": {"digest": policy.digest, "mode": str(policy.mode)},
+            "policy": {
+                "digest": policy.digest,
+                "mode": str(policy.mode),
+                "loaded_at": rfc3339(in_force.loaded_at),
+                "checked_at": rfc3339(in_force.checked_at),
+            },
         }
         return self._ok(render(answer))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenvend.google.iamcredentials import IamCredentials
     from tokenvend.google.sts import TokenExchange
     from tokenvend.model import Caller, FederatedToken, Grant, SubjectToken, TokenRequest
-    from tokenvend.policy import CompiledPolicy
+    from tokenvend.policy_source import PolicyInForce
     from tokenvend.transport import Deadline
 
 # Impersonation needs no more than this; cloud-platform would let a leaked federated token act.
@@ -41,7 +41,7 @@ class Subject(Protocol):
 class Vending:
     """Turns a caller's request into a token. `policy` gives the policy now in force."""
 
-    policy: Callable[[], CompiledPolicy]
+    policy: Callable[[], PolicyInForce]
     subject: Subject
     exchange: TokenExchange
     iam_credentials: IamCredentials
@@ -57,9 +57,9 @@ class Vending:
         One token belongs to one caller: the key holds the caller, so the fingerprint of a leaked
         token names who got it.
         """
-        policy = self.policy()
-        record.policy = policy.digest
-        decision = decide(policy, caller, request, int(self.now()))
+        in_force = self.policy()
+        record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
+        decision = decide(in_force.policy, caller, request, int(self.now()))
         record.grant, record.matched = decision.grant, decision.matched
         record.would_deny = decision.would_deny
         token, hit = self.vended_tokens.get_or_mint(

@@ -37,12 +37,12 @@ def test_the_repositorys_own_template_is_understood() -> None:
 
 
 def test_ids_are_the_same_at_every_start() -> None:
-    given = {"GoogleProvider": "x", "PolicyFile": "y"}
+    given = {"GoogleProvider": "x", "Policy": "y"}
     assert read(APP, **given) == read(APP, **given)
 
 
 def test_an_alias_is_the_routes_target() -> None:
-    template = read(APP, GoogleProvider="x", PolicyFile="y")
+    template = read(APP, GoogleProvider="x", Policy="y")
     hurried = next(r for r in template.apis[0].routes if r.key == "POST /hurried")
     assert hurried.function == f"{template.functions[0].arn}:live"
     assert hurried.timeout == 0.1
@@ -85,7 +85,7 @@ def test_what_the_gateway_does_not_understand_is_an_error(
     path = tmp_path / "template.yaml"
     path.write_text(text.replace(old, new))
     with pytest.raises(TemplateError, match=message):
-        read(path, GoogleProvider="x", PolicyFile="y")
+        read(path, GoogleProvider="x", Policy="y")
 
 
 ROUTES = [

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -24,6 +23,8 @@ from tests.callers import Caller, session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 ETL_ROLE = "arn:aws:iam::111122223333:role/etl"
 LANDING = "landing@acme.iam.gserviceaccount.com"

@@ -1,4 +1,4 @@
-"""POST /v1/token: Google's own client, told that our endpoint is its token service, needs no code."""
+"""POST /v1/token: Google's own client, told that our endpoint is its token service, just works."""
 
 from __future__ import annotations
 

@@ -692,10 +692,10 @@ class Supplier(google.auth.aws.AwsSecurityCredentialsSupplier):
     def __init__(self, key: AccessKey) -> None:
         self.key = key
 
-    def get_aws_security_credentials(self, context: Any, request: Any) -> Any:  # noqa: ARG002
+    def get_aws_security_credentials(self, context: Any, request: Any) -> Any:
         return google.auth.aws.AwsSecurityCredentials(self.key.id, self.key.secret, self.key.token)
 
-    def get_aws_region(self, context: Any, request: Any) -> str:  # noqa: ARG002
+    def get_aws_region(self, context: Any, request: Any) -> str:
         return "us-east-1"
 
 

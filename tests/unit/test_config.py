@@ -13,7 +13,7 @@ PROVIDER = (
     "//iam.googleapis.com/projects/123456789012/locations/global/"
     "workloadIdentityPools/tokenvend/providers/aws-prod"
 )
-GOOD = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER, "TOKENVEND_POLICY_FILE": "policy.toml"}
+GOOD = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER, "TOKENVEND_POLICY": "policy.toml"}
 
 
 def test_two_settings_are_enough_and_the_rest_has_defaults() -> None:
@@ -24,13 +24,24 @@ def test_two_settings_are_enough_and_the_rest_has_defaults() -> None:
     assert not settings.entra_tenants
 
 
-def test_the_policy_file_is_found_from_the_functions_root() -> None:
-    assert Settings.from_env(GOOD | {"LAMBDA_TASK_ROOT": "/var/task"}).policy_file == Path(
-        "/var/task/policy.toml"
+def test_the_functions_root_is_the_platforms() -> None:
+    assert Settings.from_env(GOOD | {"LAMBDA_TASK_ROOT": "/var/task"}).root == Path("/var/task")
+    azure = Settings.from_env(GOOD | {"AzureWebJobsScriptRoot": "/home/site"})
+    assert azure.root == Path("/home/site")
+
+
+def test_portals_spell_guids_in_either_case() -> None:
+    tenant = "3F2504E0-4F89-41D3-9A0C-0305E82C3301"
+    assert Settings.from_env(GOOD | {"TOKENVEND_ENTRA_TENANTS": tenant}).entra_tenants == (
+        tenant.lower(),
     )
-    assert Settings.from_env(GOOD | {"AzureWebJobsScriptRoot": "/home/site"}).policy_file == Path(
-        "/home/site/policy.toml"
-    )
+
+
+def test_an_oidc_issuer_is_read_whole() -> None:
+    text = '[{"issuer": "https://gitlab.com", "audiences": ["a"], "jwks_hosts": ["h.example"]}]'
+    (issuer,) = Settings.from_env(GOOD | {"TOKENVEND_OIDC_ISSUERS": text}).oidc_issuers
+    assert issuer.issuer == "https://gitlab.com"
+    assert issuer.hosts == {"gitlab.com", "h.example"}
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -51,7 +62,7 @@ def test_every_problem_is_reported_at_once() -> None:
         "TOKENVEND_ENTRA_TENANTS",
         "TOKENVEND_GOOGLE_PROVIDER",
         "TOKENVEND_POLCY_FILE",
-        "TOKENVEND_POLICY_FILE",
+        "TOKENVEND_POLICY",
     ]
 
 
@@ -65,6 +76,14 @@ def test_every_problem_is_reported_at_once() -> None:
         ("TOKENVEND_AWS_API_IDS", "a b"),
         ("TOKENVEND_CACHE_ENTRIES", "0"),
         ("TOKENVEND_LOG_LEVEL", "CHATTY"),
+        ("TOKENVEND_POLICY", "azure-blob:https://evil.example/c/b"),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "http://x", "audiences": ["a"]}]'),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": []}]'),
+        ("TOKENVEND_OIDC_ISSUERS", "{}x"),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": ["a"], "typo": 1}]'),
+        ("TOKENVEND_AUDIENCE", "//iam.googleapis.com/projects/1/x"),
+        ("TOKENVEND_AUDIENCE", "//mine.example/projects/12"),
+        ("TOKENVEND_AUDIT_KEY", "short"),
     ],
 )
 def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, value: str) -> None:

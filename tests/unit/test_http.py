@@ -20,6 +20,7 @@ from tokenvend.model import (
     VendedToken,
 )
 from tokenvend.policy import compile_policy
+from tokenvend.policy_source import PolicyInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,8 +68,8 @@ class World:
         record.grant = grant
         return VendedToken(Secret(TOKEN), grant, NOW, NOW + 3600)
 
-    def policy(self) -> Any:
-        return POLICY
+    def policy(self) -> PolicyInForce:
+        return PolicyInForce(POLICY, loaded_at=NOW - 120, checked_at=NOW - 60)
 
     def write(self, record: Mapping[str, Any]) -> None:
         if self.sink_fails:
@@ -92,8 +93,8 @@ class World:
 
 def test_every_answer_forbids_storing_and_carries_a_request_id() -> None:
     world = World()
-    asked = [("GET", "/healthz"), ("POST", "/v1/access-token"), ("GET", "/nope"), ("PUT", "/healthz")]
-    for method, path in asked:
+    for asked in ("GET /healthz", "POST /v1/access-token", "GET /nope", "PUT /healthz"):
+        method, path = asked.split()
         response = world.ask(method, path)
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Request-Id"] == world.records[-1]["request_id"]
@@ -129,7 +130,7 @@ def test_every_outcome_has_its_status_and_says_what_to_do(
 
 
 def test_every_error_class_is_in_the_table() -> None:
-    direct = {kind for kind in errors.TokenvendError.__subclasses__()}
+    direct = set(errors.TokenvendError.__subclasses__())
     assert direct <= STATUSES.keys()
 
 
@@ -205,7 +206,12 @@ def test_grants_tells_the_caller_who_it_is_and_what_it_may_have() -> None:
     answer = json.loads(World().ask("GET", "/v1/grants").body)
     assert answer["caller"]["id"] == "arn:aws:iam::111122223333:role/etl"
     assert [grant["name"] for grant in answer["grants"]] == ["reader"]
-    assert answer["policy"]["digest"] == POLICY.digest
+    assert answer["policy"] == {
+        "digest": POLICY.digest,
+        "mode": "enforce",
+        "loaded_at": "2027-01-15T07:58:00Z",
+        "checked_at": "2027-01-15T07:59:00Z",
+    }
 
 
 def test_no_token_leaves_unrecorded_when_vending_fails_closed() -> None:

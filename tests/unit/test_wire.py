@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenvend.wire import vending as wire
 from tokenvend.errors import InvalidRequest
 from tokenvend.model import (
     AccessTokenGrant,
@@ -18,6 +17,7 @@ from tokenvend.model import (
     Secret,
     VendedToken,
 )
+from tokenvend.wire import vending as wire
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 

@@ -199,7 +199,7 @@ class Cloud:
         entra = azure.app_settings(self.world, self._policy)
         known = {
             "GoogleProvider": _aws_provider(self.world),
-            "PolicyFile": self._policy,
+            "Policy": self._policy,
             "Audience": AUDIENCE,
             "CallerRegions": self.world.aws.region,
             # google-auth for Python and Node do not sign the audience; here they may come too.

@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Router:
         return self._find(host) is not None
 
     def __call__(self, request: Request) -> Response:
+        """The site's answer, or 501."""
         site = self._find(request.host)
         if site is None:
             return Response.json(501, {"error": f"no stand-in serves {request.host}"})
@@ -117,7 +119,7 @@ class Router:
 
 
 class Server:
-    """A threaded HTTP/1.1 server on a free loopback port for one site, with TLS if given a context."""
+    """A threaded HTTP/1.1 server on a free loopback port for one site; `tls` None: plain."""
 
     def __init__(self, site: Site, tls: ssl.SSLContext | None = None) -> None:
         handler = type("BoundHandler", (_Handler,), {"site": staticmethod(site)})
@@ -161,8 +163,8 @@ class _HTTPServer(ThreadingHTTPServer):
                 # The base class closes the socket it accepted, which the handshake replaced.
                 request.close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("connection from %s ended early", client_address, exc_info=True)
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        log.debug("connection from %s ended early: %r", client_address, sys.exception())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -176,8 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         if body is None:
             return
-        # RFC 9112 section 3.2.2: to a proxy, as which a server here may serve plain http, the target
-        # comes in absolute form.
+        # RFC 9112 section 3.2.2: a client that was told to use us as its proxy for plain http
+        # sends the target in absolute form.
         target = re.sub(r"^http://[^/]*", "", self.path)
         request = Request(
             method=self.command,

@@ -21,7 +21,12 @@ from tokenvend.model import (
     TokenRequest,
 )
 from tokenvend.policy.problems import shown
-from tokenvend.policy.values import CLOUD_PLATFORM, DEFAULT_LIFETIME, MAX_LIFETIME, plausible_audience
+from tokenvend.policy.values import (
+    CLOUD_PLATFORM,
+    DEFAULT_LIFETIME,
+    MAX_LIFETIME,
+    plausible_audience,
+)
 
 if TYPE_CHECKING:
     from tokenvend.policy.compiled import AccessLimits, GrantRule, IdLimits

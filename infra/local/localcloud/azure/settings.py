@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from localcloud.world import Azure, EntraApplication, OidcConfig, World
 
 
-def app_settings(world: World, policy_file: str) -> dict[str, str]:
-    """TOKENVEND_* of the function app; `policy_file` is relative to its root.
+def app_settings(world: World, policy: str) -> dict[str, str]:
+    """TOKENVEND_* of the function app; `policy` as its setting takes it.
 
     Raises LookupError when the world lacks the tenant's provider or one of the two applications.
     """
@@ -30,7 +30,7 @@ def app_settings(world: World, policy_file: str) -> dict[str, str]:
     )
     return {
         "TOKENVEND_GOOGLE_PROVIDER": f"//iam.googleapis.com/{provider}",
-        "TOKENVEND_POLICY_FILE": policy_file,
+        "TOKENVEND_POLICY": policy,
         "TOKENVEND_AZURE_FEDERATION_AUDIENCE": federation.identifier_uris[0],
         "TOKENVEND_ENTRA_TENANTS": azure.tenant,
         "TOKENVEND_ENTRA_AUDIENCES": ",".join(audiences),
