@@ -9,7 +9,11 @@ import click
 from tokenvend import __version__
 
 # Subcommand to the module that holds it under the same name.
-COMMANDS = {"local": "tokenvend.cli.local", "policy": "tokenvend.cli.policy"}
+COMMANDS = {
+    "audit": "tokenvend.cli.audit",
+    "local": "tokenvend.cli.local",
+    "policy": "tokenvend.cli.policy",
+}
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,116 @@
+"""Audit records out of logs as they are stored: one pass, one line at a time.
+
+A record travels inside other things: under `audit` in a line of ours, behind a host's prefix, as
+the `message` of an exported log event. All are looked into; lines without a record are passed
+over. Not taken for a record: JSON with a member named twice, because two readers could pick
+different ones. What that leaves out shows as a gap in the chain (`tokenvend.audit.verify`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+import zlib
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+# Bytes: CloudWatch Logs takes events of 1 MiB; an export adds what it wraps around them.
+MAX_LINE = 4 * 1024 * 1024
+
+_REQUIRED = frozenset({"schema", "instance", "sequence", "previous", "hash", "request_id"})
+# Where wrappers keep the line or record: powertools and ours, then exports of CloudWatch Logs,
+# of Logs Insights, of Application Insights, and of log shippers.
+_WRAPPERS = ("audit", "message", "@message", "Message", "customDimensions", "log", "events")
+_MAX_DEPTH = 8
+# Places in a line where JSON may begin; a string is JSON too, in indented output of the aws tool.
+_BEGINNING = re.compile(r'"?\{')
+_MAX_BEGINNINGS = 64
+
+
+class UnreadableLogError(Exception):
+    """A log cannot be read; the text names it."""
+
+
+def read_logs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The records of these files in their order; `-` is standard input, `.gz` is unpacked.
+
+    Raises UnreadableLogError while iterating.
+    """
+    for path in paths:
+        try:
+            with _opened(path) as stream:
+                yield from records_in(_lines(stream))
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableLogError(f"{path} cannot be read: {error}") from None
+
+
+def records_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The records in these lines."""
+    for line in lines:
+        if "sequence" in line and "previous" in line:
+            yield from _in_text(line, 0)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if str(path) == "-":
+        yield sys.stdin.buffer
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        yield stream
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    beginning = True
+    while line := stream.readline(MAX_LINE):
+        ended = line.endswith(b"\n") or len(line) < MAX_LINE
+        if beginning and ended:
+            yield line.decode("utf-8", errors="replace")
+        # An endless line is passed over without ever being held.
+        beginning = ended
+
+
+def _in_text(text: str, depth: int) -> Iterator[dict[str, Any]]:
+    at = 0
+    for _ in range(_MAX_BEGINNINGS):
+        found = _BEGINNING.search(text, at)
+        if found is None:
+            return
+        try:
+            value, at = _DECODER.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            at = found.start() + 1
+            continue
+        yield from _in_value(value, depth + 1)
+
+
+def _in_value(value: Any, depth: int) -> Iterator[dict[str, Any]]:
+    if depth > _MAX_DEPTH:
+        return
+    match value:
+        case dict() if value.keys() >= _REQUIRED:
+            yield value
+        case dict():
+            for name in _WRAPPERS:
+                yield from _in_value(value.get(name), depth + 1)
+        case list():
+            for item in value:
+                yield from _in_value(item, depth + 1)
+        case str() if "sequence" in value:
+            yield from _in_text(value, depth)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a member is named twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
