@@ -108,7 +108,8 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return  # stopped
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            name = f"tunnel-{self.port}"
+            threading.Thread(target=self._serve, args=(client,), name=name, daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with self._lock:
@@ -135,7 +136,8 @@ class Proxy:
             stand_in.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
             stand_in.sendall(surplus)
-            back = threading.Thread(target=_pump, args=(stand_in, client), daemon=True)
+            name = f"tunnel-{self.port}-back"
+            back = threading.Thread(target=_pump, args=(stand_in, client), name=name, daemon=True)
             back.start()
             _pump(client, stand_in)
             # Both directions end before either socket closes: an answer that is still on its way
