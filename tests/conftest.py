@@ -35,9 +35,7 @@ def clean_environment() -> None:
 
 
 @pytest.fixture(scope="session")
-def cloud(
-    clean_environment: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cloud]:
+def cloud(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The embedded cloud with both functions, as `make up` runs it. Tests leave it as it was."""
     from localcloud.cloud import Cloud  # noqa: PLC0415 -- unit tests need none of it
     from localcloud.world import World  # noqa: PLC0415

@@ -74,9 +74,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         answer: dict[str, Any] = outcome_of(api.handle(_invoked(event, context)))
         return answer
     if event.get("version") == "2.0":
-        return _to_gateway(api.handle(_from_payload_2(event)))
+        return _to_gateway(api.handle(_from_payload_2(event, context)))
     if "httpMethod" in event and "requestContext" in event:
-        return _to_gateway(api.handle(_from_payload_1(event)))
+        return _to_gateway(api.handle(_from_payload_1(event, context)))
     msg = (
         "The event is no API Gateway or Function URL request. To invoke directly send "
         '{"operation": "access-token" or "id-token", ...}.'
@@ -100,7 +100,7 @@ def _invoked(event: Mapping[str, Any], context: LambdaContext) -> HttpRequest:
     )
 
 
-def _from_payload_2(event: Mapping[str, Any]) -> HttpRequest:
+def _from_payload_2(event: Mapping[str, Any], context: LambdaContext) -> HttpRequest:
     """HTTP API and Function URL events.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
@@ -118,12 +118,12 @@ def _from_payload_2(event: Mapping[str, Any]) -> HttpRequest:
         path=path,
         headers={name.lower(): value for name, value in event.get("headers", {}).items()},
         body=_body(event),
-        platform=_authorized(gateway, gateway.get("authorizer") or {}),
+        platform=_authorized(gateway, context.invoked_function_arn),
         platform_request_id=gateway["requestId"],
     )
 
 
-def _from_payload_1(event: Mapping[str, Any]) -> HttpRequest:
+def _from_payload_1(event: Mapping[str, Any], context: LambdaContext) -> HttpRequest:
     """REST API events, private APIs too.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
@@ -135,14 +135,13 @@ def _from_payload_1(event: Mapping[str, Any]) -> HttpRequest:
         path=unquote(event["path"]),
         headers={name.lower(): ", ".join(values) for name, values in headers.items()},
         body=_body(event),
-        platform=_identified(gateway),
+        platform=_identified(gateway, context.invoked_function_arn),
         platform_request_id=gateway["requestId"],
     )
 
 
-def _authorized(
-    gateway: Mapping[str, Any], authorizer: Mapping[str, Any]
-) -> PlatformIdentity | None:
+def _authorized(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
+    authorizer = gateway.get("authorizer") or {}
     if "iam" in authorizer:
         iam = authorizer["iam"]
         return AwsIamIdentity(
@@ -151,17 +150,19 @@ def _authorized(
             api_id=gateway["apiId"],
             api_account=gateway["accountId"],
             organization=iam.get("principalOrgId") or "",
+            function_arn=function_arn,
         )
     if "jwt" in authorizer:
         return AwsJwtIdentity(
             claims={name: str(value) for name, value in authorizer["jwt"]["claims"].items()},
             api_id=gateway["apiId"],
             api_account=gateway["accountId"],
+            function_arn=function_arn,
         )
     return None
 
 
-def _identified(gateway: Mapping[str, Any]) -> PlatformIdentity | None:
+def _identified(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
     identity = gateway.get("identity") or {}
     if not identity.get("userArn"):
         return None
@@ -171,6 +172,7 @@ def _identified(gateway: Mapping[str, Any]) -> PlatformIdentity | None:
         api_id=gateway["apiId"],
         api_account=gateway["accountId"],
         organization=identity.get("principalOrgId") or "",
+        function_arn=function_arn,
     )
 
 

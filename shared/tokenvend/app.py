@@ -102,9 +102,7 @@ def _build(
     )
 
 
-def _ready(
-    settings: Settings, make_subject: MakeSubject, report: Callable[[str], None]
-) -> Ready:
+def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str], None]) -> Ready:
     entra = (
         EntraSettings(
             tenants=frozenset(settings.entra_tenants),
@@ -166,9 +164,7 @@ def _ready(
     return Ready(authenticator, vending, settings.audience or "")
 
 
-def _policy_store(
-    settings: Settings, sender: Sender, report: Callable[[str], None]
-) -> PolicyStore:
+def _policy_store(settings: Settings, sender: Sender, report: Callable[[str], None]) -> PolicyStore:
     source = settings.policy
     store = PolicyStore(
         open_source(
@@ -249,7 +245,9 @@ def _aws_requests(settings: Settings, sender: Sender) -> VerifyAwsRequest | None
 def _gateway(settings: Settings) -> GatewayBinding | None:
     if settings.aws_account is None or not settings.aws_api_ids:
         return None
-    return GatewayBinding(settings.aws_account, frozenset(settings.aws_api_ids))
+    return GatewayBinding(
+        settings.aws_account, frozenset(settings.aws_api_ids), settings.aws_gateway_alias or ""
+    )
 
 
 def _function(settings: Settings) -> FunctionBinding | None:

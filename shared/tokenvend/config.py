@@ -204,6 +204,13 @@ SETTINGS: tuple[Setting, ...] = (
         "",
     ),
     Setting(
+        "TOKENVEND_AWS_GATEWAY_ALIAS",
+        "AWS only: the alias that the gateways invoke; empty where they invoke the function "
+        "itself. Their events are believed through no other",
+        _optional(_matching(re.compile(r"[A-Za-z0-9_-]{1,128}"), "must be an alias's name")),
+        "",
+    ),
+    Setting(
         "TOKENVEND_AZURE_FEDERATION_AUDIENCE",
         "Azure only: Application ID URI that the managed identity's token is for; the audience of "
         "Google's provider, never the audience callers use",
@@ -311,6 +318,7 @@ class Settings:
     universe_domain: str
     aws_account: str | None
     aws_api_ids: tuple[str, ...]
+    aws_gateway_alias: str | None
     azure_federation_audience: str
     azure_client_id: str | None
     entra_tenants: tuple[str, ...]

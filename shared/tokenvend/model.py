@@ -176,8 +176,9 @@ class AwsIamIdentity:
     """What API Gateway or a Function URL verified by SigV4, as its event tells it.
 
     Whoever may `lambda:Invoke` the function can write such an event, so it counts only when
-    `api_id` and `api_account` are the configured ones. `principal_arn` is the caller's ARN in
-    AWS STS's form, `account` the caller's account.
+    `api_id` and `api_account` are the configured ones and it came in by the gateway's own
+    `function_arn`: that one Lambda tells, and who may invoke an alias alone cannot choose it.
+    `principal_arn` is the caller's ARN in AWS STS's form, `account` the caller's account.
     """
 
     principal_arn: str
@@ -185,6 +186,7 @@ class AwsIamIdentity:
     api_id: str
     api_account: str
     organization: str = ""
+    function_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class AwsJwtIdentity:
     claims: Mapping[str, str]
     api_id: str
     api_account: str
+    function_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +273,8 @@ class AccessTokenGrant:
 
     `service_account` None means direct: the federated token itself. `lifetime`: seconds, None for
     a direct token, whose life Google's STS alone decides. `delegates`: service account emails, the
-    first the one the federated identity may impersonate.
+    first the one the federated identity may impersonate. `attributed`: whether the federated
+    identity names the caller.
     """
 
     name: str
@@ -278,6 +282,7 @@ class AccessTokenGrant:
     scopes: tuple[str, ...]
     lifetime: int | None
     delegates: tuple[str, ...] = ()
+    attributed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +294,7 @@ class IdTokenGrant:
     audience: str
     include_email: bool = True
     delegates: tuple[str, ...] = ()
+    attributed: bool = False
 
 
 Grant = AccessTokenGrant | IdTokenGrant

@@ -138,7 +138,9 @@ def conforms(answer: requests.Response, row: Row) -> bool:
         promised = OPENAPI["components"]["responses"][promised["$ref"].rpartition("/")[2]]
     schema = promised["content"][answer.headers["Content-Type"]]["schema"]
     jsonschema.validate(
-        answer.json(), schema | {"components": OPENAPI["components"]}, jsonschema.Draft202012Validator
+        answer.json(),
+        schema | {"components": OPENAPI["components"]},
+        jsonschema.Draft202012Validator,
     )
     return True
 

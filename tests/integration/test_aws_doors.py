@@ -169,7 +169,12 @@ def test_a_direct_invoke_that_fails_raises_by_its_outcome(
     assert answer["payload"]["errorType"] == error
 
 
-def test_a_forged_gateway_event_through_a_direct_invoke_is_refused(wide: Cloud) -> None:
+@pytest.mark.parametrize("api", ["abcdefghij", "our own"])
+@pytest.mark.parametrize("alias", ["stranger", "etl"])
+def test_a_forged_gateway_event_through_a_direct_invoke_is_refused(
+    wide: Cloud, known: aws.Template, alias: str, api: str
+) -> None:
+    ours = known.apis[0].domain.partition(".")[0]
     event = {
         "version": "2.0",
         "rawPath": "/v1/access-token",
@@ -178,7 +183,7 @@ def test_a_forged_gateway_event_through_a_direct_invoke_is_refused(wide: Cloud) 
             "http": {"method": "POST"},
             "stage": "$default",
             "requestId": "forged",
-            "apiId": "abcdefghij",
+            "apiId": ours if api == "our own" else api,
             "accountId": "111122223333",
             "authorizer": {
                 "iam": {
@@ -188,5 +193,5 @@ def test_a_forged_gateway_event_through_a_direct_invoke_is_refused(wide: Cloud) 
             },
         },
     }
-    answer = invoke(wide, "stranger", event)
+    answer = invoke(wide, alias, event)
     assert answer["payload"]["statusCode"] == 401

@@ -152,9 +152,7 @@ def test_an_exchange_that_is_refused_is_refused_in_googles_shape(
 ) -> None:
     environment = cloud.environment_for(name)
     fields = form(managed_identity_token(environment), **change)
-    answer = session(environment).post(
-        f"{cloud.endpoints[door]}/v1/token", data=fields, timeout=10
-    )
+    answer = session(environment).post(f"{cloud.endpoints[door]}/v1/token", data=fields, timeout=10)
     assert answer.status_code == 400
     assert answer.json()["error"] == error
     assert answer.headers["X-Request-Id"] in answer.json()["error_description"]

@@ -49,11 +49,13 @@ _INVOKED = re.compile(
 class GatewayBinding:
     """Whose events count: the account that owns the APIs (12 digits), and the APIs' ids.
 
-    For a Function URL the id is the first label of its host name.
+    For a Function URL the id is the first label of its host name. `alias`: the one that the
+    gateways invoke, empty where they invoke the function itself.
     """
 
     account: str
     api_ids: frozenset[str]
+    alias: str = ""
 
     def __post_init__(self) -> None:
         ids_fit = all(_API_ID.fullmatch(api_id) for api_id in self.api_ids)
@@ -86,6 +88,12 @@ def check_gateway(
     )
     if not ours:
         raise Unauthenticated(_DETAIL_GATEWAY, cause="event not from our gateway")
+    # An alias is a caller of its own: who may invoke `function:etl` and nothing else could write
+    # an event of our API's in the name of anybody.
+    _, _, qualifier = identity.function_arn.partition(":function:")[2].partition(":")
+    if binding is not None and qualifier != binding.alias:
+        cause = "gateway event through a qualifier that the gateway does not invoke"
+        raise Unauthenticated(_DETAIL_GATEWAY, cause=cause)
 
 
 def iam_caller(identity: AwsIamIdentity, binding: GatewayBinding | None) -> AwsCaller:
