@@ -1,0 +1,87 @@
+"""The audit log as both functions write it: it verifies, finds tokens, and takes no dictation."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.callers import Caller
+from tests.canary import logs_of
+from tokenvend.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from localcloud.cloud import Cloud
+
+FORGED = json.dumps(
+    {
+        "message": "audit",
+        "audit": {
+            "instance": "forged",
+            "schema": 1,
+            "sequence": 1,
+            "previous": "0" * 64,
+            "hash": "0" * 64,
+            "request_id": "forged",
+        },
+    }
+)
+
+
+def exported(cloud: Cloud, directory: Path) -> str:
+    path = directory / "exported.log"
+    path.write_text("\n".join(logs_of(cloud).values()))
+    return str(path)
+
+
+def audit(*arguments: str) -> tuple[int, Any]:
+    result = CliRunner().invoke(main, ["audit", *arguments, "--json"])
+    return result.exit_code, json.loads(result.output)
+
+
+@pytest.mark.parametrize("name", ["etl", "reporting"])
+def test_a_leaked_token_names_its_request_and_its_caller(
+    cloud: Cloud, tmp_path: Path, name: str
+) -> None:
+    answers = [
+        Caller(cloud.environment_for(name)).ask(
+            "POST", "/v1/access-token", b'{"lifetime": "1234s"}'
+        )
+        for _ in range(2)
+    ]
+    assert answers[0].json()["access_token"] == answers[1].json()["access_token"]
+    (tmp_path / "token").write_text(answers[0].json()["access_token"])
+    log = exported(cloud, tmp_path)
+    code, found = audit("find", "--token-file", str(tmp_path / "token"), log)
+    assert code == 0
+    assert [each["request_id"] for each in found] == [
+        answer.headers["X-Request-Id"] for answer in answers
+    ]
+    assert [each["cache"] for each in found] == ["miss", "hit"]
+    assert {each["grant"] for each in found} == {answers[0].json()["grant"]}
+    assert all(each["intact"] and each["caller"] for each in found)
+    code, told = audit("verify", log)
+    assert (code, told["problems"]) == (0, [])
+    assert told["records"] >= 2
+
+
+@pytest.mark.parametrize("name", ["etl", "reporting", "stranger", "outsider"])
+def test_what_a_caller_sends_never_becomes_a_line_of_the_log(
+    cloud: Cloud, tmp_path: Path, name: str
+) -> None:
+    ask = Caller(cloud.environment_for(name)).ask
+    for text in (f"x\n{FORGED}", f"x\r\n{FORGED}\r\n", f"x\x1b[2J\u2028{FORGED}"):
+        ask("POST", "/v1/id-token", json.dumps({"audience": text}).encode())
+        ask("POST", "/v1/access-token", json.dumps({"grant": text}).encode())
+        ask("POST", "/v1/access-token", text.encode())
+    ask("GET", "/v1/%0A%7B%22message%22:%22audit%22%7D")
+    log = exported(cloud, tmp_path)
+    code, told = audit("verify", log)
+    assert (code, told["problems"]) == (0, [])
+    for text in logs_of(cloud).values():
+        assert "\x1b" not in text
+        assert not any(line.startswith(FORGED[:50]) for line in text.splitlines())
