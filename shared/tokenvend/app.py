@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tokenvend.audit import AuditLog
@@ -23,6 +23,7 @@ from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
 from tokenvend.jwks import KeySets
 from tokenvend.policy import compile_policy
+from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import AzureSource, PackagedFile, PolicyStore, open_source
 from tokenvend.service import Vending
 from tokenvend.transport import PLATFORM_NETWORKS, Route, Transport
@@ -33,36 +34,72 @@ if TYPE_CHECKING:
     from tokenvend.audit import Sink
     from tokenvend.caller import VerifyAwsRequest
     from tokenvend.model import AwsCaller, FederatedToken, Grant, Secret, VendedToken
+    from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source import Source
-    from tokenvend.service import Subject
+    from tokenvend.service import SessionSubject, Subject
     from tokenvend.transport import Deadline, Sender
 
-    MakeSubject = Callable[[Settings, Transport], Subject]
+
+@dataclass(frozen=True)
+class _Platform:
+    """What differs between the clouds on the way to Google.
+
+    `hosts`: what its subjects call, over https. `no_attribution`: why a grant may not say
+    `attribute` with these settings, empty where it may.
+    """
+
+    subjects: Callable[[Settings, Transport], tuple[Subject, SessionSubject | None]]
+    hosts: Callable[[Settings], tuple[str, ...]]
+    no_attribution: Callable[[Settings], str]
 
 
 def build_aws(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
     """The endpoint on AWS Lambda. `report` takes one line for the operator."""
 
-    def subject(settings: Settings, _: Transport) -> Subject:
+    def subjects(settings: Settings, transport: Transport) -> tuple[Subject, SessionSubject | None]:
         from tokenvend.subject.aws import AwsSubject  # noqa: PLC0415 -- the other cloud's stays out
 
-        return AwsSubject(
-            settings.environ,
-            audience=settings.google_provider,
-            region=settings.environ.get("AWS_REGION", ""),
+        audience, region = settings.google_provider, settings.environ.get("AWS_REGION", "")
+        own = AwsSubject(settings.environ, audience=audience, region=region, now=time.time)
+        if settings.aws_role_arn is None:
+            return own, None
+        from tokenvend.subject.aws_session import AwsSessionSubject, OwnRole  # noqa: PLC0415
+
+        return own, AwsSessionSubject(
+            own.credentials,
+            transport,
+            role=OwnRole(settings.aws_role_arn),
+            audience=audience,
+            region=region,
             now=time.time,
+            size=settings.cache_entries,
         )
 
-    return _build(environ, subject, sink, report)
+    def hosts(settings: Settings) -> tuple[str, ...]:
+        from tokenvend.subject.sigv4 import sts_host as aws_sts_host  # noqa: PLC0415 -- as above
+
+        if settings.aws_role_arn is None:
+            return ()
+        return (aws_sts_host(settings.environ.get("AWS_REGION", "")),)
+
+    def no_attribution(settings: Settings) -> str:
+        if settings.aws_role_arn is not None:
+            return ""
+        return (
+            "needs the setting TOKENVEND_AWS_ROLE_ARN and a role that trusts itself: deploy "
+            "template.yaml with its parameter RoleName"
+        )
+
+    return _build(environ, _Platform(subjects, hosts, no_attribution), sink, report)
 
 
 def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
     """The endpoint on Azure Functions. `report` takes one line for the operator."""
 
-    def subject(settings: Settings, transport: Transport) -> Subject:
+    def subjects(settings: Settings, transport: Transport) -> tuple[Subject, None]:
         from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- as above
 
-        return azure_subject(
+        own = azure_subject(
             settings.environ,
             transport,
             resource=settings.azure_federation_audience,
@@ -70,13 +107,20 @@ def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str
             now=time.time,
             sleep=time.sleep,
         )
+        return own, None
 
-    return _build(environ, subject, sink, report)
+    def no_attribution(_: Settings) -> str:
+        return (
+            "cannot be held on Azure, where the managed identity's token names the endpoint and "
+            "cannot carry the caller; remove it, or serve the grant from AWS"
+        )
+
+    return _build(environ, _Platform(subjects, lambda _: (), no_attribution), sink, report)
 
 
 def _build(
     environ: Mapping[str, str],
-    make_subject: MakeSubject,
+    platform: _Platform,
     sink: Sink,
     report: Callable[[str], None],
 ) -> Api:
@@ -85,7 +129,7 @@ def _build(
     try:
         settings = Settings.from_env(environ)
         budget, audit_required = settings.budget, settings.audit_required
-        state = _ready(settings, make_subject, report)
+        state = _ready(settings, platform, report)
     except Misconfigured as wrong:
         # The policy store has reported a policy's problems itself.
         for problem in wrong.problems if isinstance(wrong, SettingsError) else ():
@@ -102,7 +146,7 @@ def _build(
     )
 
 
-def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str], None]) -> Ready:
+def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None]) -> Ready:
     entra = (
         EntraSettings(
             tenants=frozenset(settings.entra_tenants),
@@ -122,6 +166,7 @@ def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str]
                 exchange_host,
                 iam_host,
                 *_caller_hosts(settings, entra),
+                *platform.hosts(settings),
                 *([settings.policy.host] if isinstance(settings.policy, AzureSource) else []),
             ),
             plain_hosts=PLATFORM_NETWORKS,
@@ -132,7 +177,7 @@ def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str]
         sleep=time.sleep,
         random=random.random,
     )
-    store = _policy_store(settings, transport, report)
+    store = _policy_store(settings, transport, platform.no_attribution(settings), report)
     authenticator = Authenticator(
         keys=KeySets(transport, time.time),
         now=time.time,
@@ -143,16 +188,21 @@ def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str]
         aws_requests=_aws_requests(settings, transport),
     )
     federated: Cache[tuple[str, ...], FederatedToken] = Cache(
-        life=lambda token: (token.issued_at, token.expires_at), now=time.time, size=8
+        life=lambda token: (token.issued_at, token.expires_at),
+        now=time.time,
+        # One of our own, and one of every caller that a grant is attributed to.
+        size=1 + settings.cache_entries,
     )
     vended: Cache[tuple[str, Grant], VendedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=time.time,
         size=settings.cache_entries,
     )
+    subject, session_subject = platform.subjects(settings, transport)
     vending = Vending(
         policy=store.current,
-        subject=make_subject(settings, transport),
+        subject=subject,
+        session_subject=session_subject,
         exchange=TokenExchange(
             transport, audience=settings.google_provider, sts_host=exchange_host, now=time.time
         ),
@@ -164,8 +214,16 @@ def _ready(settings: Settings, make_subject: MakeSubject, report: Callable[[str]
     return Ready(authenticator, vending, settings.audience or "")
 
 
-def _policy_store(settings: Settings, sender: Sender, report: Callable[[str], None]) -> PolicyStore:
+def _policy_store(
+    settings: Settings, sender: Sender, no_attribution: str, report: Callable[[str], None]
+) -> PolicyStore:
     source = settings.policy
+
+    def compiled(text: str) -> CompiledPolicy:
+        policy = compile_policy(text, source=str(source))
+        check_attribution(policy, text, source=str(source), obstacle=no_attribution)
+        return policy
+
     store = PolicyStore(
         open_source(
             source,
@@ -176,7 +234,7 @@ def _policy_store(settings: Settings, sender: Sender, report: Callable[[str], No
             proxy=settings.proxy or "",
             ca_bundle=settings.ca_bundle or "",
         ),
-        lambda text: compile_policy(text, source=str(source)),
+        compiled,
         now=time.time,
         monotonic=time.monotonic,
         report=report,

@@ -26,6 +26,11 @@ _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-?[0-9]+")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ACCOUNT = re.compile(r"[0-9]{12}")
+# The name goes into google.subject together with a session's, and that has 127 bytes.
+_ROLE = re.compile(
+    r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/([A-Za-z0-9_+=,.@-]{1,510}/)*"
+    r"[A-Za-z0-9_+=,.@-]{1,43}"
+)
 
 
 MIN_KEY = 32
@@ -211,6 +216,17 @@ SETTINGS: tuple[Setting, ...] = (
         "",
     ),
     Setting(
+        "TOKENVEND_AWS_ROLE_ARN",
+        "AWS only: the role that the function runs as, which then has to trust itself; empty: "
+        "grants with `attribute` are refused",
+        _optional(
+            _matching(
+                _ROLE, "must be arn:aws:iam::ACCOUNT:role/NAME, at most 43 characters of NAME"
+            )
+        ),
+        "",
+    ),
+    Setting(
         "TOKENVEND_AZURE_FEDERATION_AUDIENCE",
         "Azure only: Application ID URI that the managed identity's token is for; the audience of "
         "Google's provider, never the audience callers use",
@@ -318,6 +334,7 @@ class Settings:
     universe_domain: str
     aws_account: str | None
     aws_api_ids: tuple[str, ...]
+    aws_role_arn: str | None
     aws_gateway_alias: str | None
     azure_federation_audience: str
     azure_client_id: str | None

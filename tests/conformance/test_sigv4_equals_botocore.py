@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenvend.model import Secret
-from tokenvend.subject.aws import AwsCredentials, sign_get_caller_identity
+from tokenvend.subject.aws import sign_get_caller_identity
+from tokenvend.subject.sigv4 import AwsCredentials
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 REGIONS = st.one_of(

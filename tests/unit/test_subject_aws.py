@@ -20,7 +20,8 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
-from tokenvend.subject.aws import AwsCredentials, AwsSubject, sign_get_caller_identity, sts_host
+from tokenvend.subject.aws import AwsSubject, sign_get_caller_identity
+from tokenvend.subject.sigv4 import AwsCredentials, sts_host
 
 AUDIENCE = (
     "//iam.googleapis.com/projects/111/locations/global/workloadIdentityPools/pool/providers/aws"

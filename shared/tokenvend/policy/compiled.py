@@ -58,6 +58,7 @@ class GrantRule:
     """One `[[grant]]`. `service_account` None means direct: the federated token itself.
 
     `not_before`, `expires`: epoch seconds; the grant holds from the first to before the second.
+    `attributed`: whether Google is to see the caller (`attribute = "caller"`).
     """
 
     name: str
@@ -69,6 +70,7 @@ class GrantRule:
     not_before: int | None = None
     expires: int | None = None
     mode: Mode = Mode.ENFORCE
+    attributed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ def _grant(table: Table, mode: Mode) -> GrantRule:
     if not_before is not None and expires is not None and not_before >= expires:
         table.problem("`expires` is not after `not_before`, so the grant never holds", "expires")
     own_mode = _mode(table)
+    attribute = table.parsed("attribute", _parse_attribute)
     table.close()
     return GrantRule(
         name=name or "",
@@ -108,6 +109,7 @@ def _grant(table: Table, mode: Mode) -> GrantRule:
         not_before=not_before,
         expires=expires,
         mode=own_mode or mode,
+        attributed=attribute is not None,
     )
 
 
@@ -163,6 +165,13 @@ def _parse_mode(text: str) -> Mode:
     return Mode(text)
 
 
+def _parse_attribute(text: str) -> str:
+    if text != "caller":
+        msg = f'must be "caller", not {shown(text)}; leave it out to act as the endpoint itself'
+        raise ValueError(msg)
+    return text
+
+
 def _digest(mode: Mode, grants: Iterable[GrantRule]) -> str:
     content = {"version": 1, "mode": mode, "grant": [canonical(grant) for grant in grants]}
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
@@ -182,4 +191,5 @@ def canonical(grant: GrantRule) -> dict[str, object]:
         "not_before": grant.not_before,
         "expires": grant.expires,
         "mode": grant.mode,
+        "attribute": "caller" if grant.attributed else None,
     }

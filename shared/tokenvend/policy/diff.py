@@ -55,7 +55,8 @@ class _Permission:
     rule: GrantRule
 
 
-_Target = tuple[str | None, tuple[str, ...]]
+# Service account, delegates, and whether Google sees the caller, to its IAM another identity.
+_Target = tuple[str | None, tuple[str, ...], bool]
 
 
 def diff(old: CompiledPolicy, new: CompiledPolicy) -> tuple[Difference, ...]:
@@ -107,7 +108,8 @@ def _only_in(
 def _permissions(policy: CompiledPolicy) -> dict[_Target, list[_Permission]]:
     found: dict[_Target, list[_Permission]] = {}
     for rule in policy.grants:
-        of_target = found.setdefault((rule.service_account, rule.delegates), [])
+        target = (rule.service_account, rule.delegates, rule.attributed)
+        of_target = found.setdefault(target, [])
         scopes = rule.access_token.scopes if rule.access_token else ()
         audiences = rule.id_token.audiences if rule.id_token else ()
         for matcher in rule.callers:
@@ -149,4 +151,5 @@ def _limits(permission: _Permission) -> str:
     parts += [f"from {date(start)}"] if start is not None else []
     parts += [f"until {date(end)}"] if end is not None else []
     parts += ["in shadow mode"] if mode is Mode.SHADOW else []
+    parts += ["attributed to the caller"] if permission.rule.attributed else []
     return ", ".join(parts)

@@ -84,6 +84,7 @@ def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
                 scopes=_scopes(limits, request),
                 lifetime=_lifetime(limits, request),
                 delegates=rule.delegates,
+                attributed=rule.attributed,
             )
         case IdTokenRequest() if rule.service_account is not None:
             return IdTokenGrant(
@@ -92,6 +93,7 @@ def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
                 audience=request.audience,
                 include_email=request.include_email,
                 delegates=rule.delegates,
+                attributed=rule.attributed,
             )
         case _:
             msg = "the rule has no such kind of token"

@@ -248,6 +248,8 @@ def _shadowed(grants: tuple[GrantRule, ...]) -> Iterator[tuple[int, GrantRule]]:
 def _gives_all(wide: GrantRule, narrow: GrantRule) -> bool:
     if Mode.SHADOW in (wide.mode, narrow.mode) or wide.delegates != narrow.delegates:
         return False
+    if wide.attributed != narrow.attributed:
+        return False
     if (wide.not_before, wide.expires) not in ((None, None), (narrow.not_before, narrow.expires)):
         return False
     if not all(any(covers(mine, its) for mine in wide.callers) for its in narrow.callers):

@@ -113,6 +113,7 @@ def _cell(rule: GrantRule) -> Cell:
     parts += [f"until {date(rule.expires)}"] if rule.expires is not None else []
     shadow = rule.mode is Mode.SHADOW
     parts += ["shadow mode"] if shadow else []
+    parts += ["attributed to the caller"] if rule.attributed else []
     return Cell(
         grant=rule.name,
         what=(

@@ -59,6 +59,10 @@ def _grant() -> _Schema:
             "not_before": _moment("The grant holds from then."),
             "expires": _moment("The grant holds until before then."),
             "mode": _mode(),
+            "attribute": {
+                "const": "caller",
+                "description": "Google's logs and IAM see the caller. On AWS alone.",
+            },
         },
         required=["name", "callers"],
     )

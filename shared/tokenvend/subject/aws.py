@@ -4,19 +4,14 @@ The form is Google's (external_account credentials, "AWS credentials"), the sign
 Signature Version 4. `x-goog-cloud-target-resource` is always *signed*: unsigned, whoever sees the
 token could put another provider's name there and replay it.
 
-The signer is our own because botocore's costs 150 ms of import; the tests hold the two equal byte
-for byte. botocore is imported only where the environment holds no keys.
+botocore is imported only where the environment holds no keys.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
 import threading
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -28,6 +23,7 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
+from tokenvend.subject.sigv4 import SETUP, AwsCredentials, signed_headers, sts_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,20 +39,6 @@ SIGNATURE_LIFE = 900
 # when they do: of a credential from its chain, ten minutes is what is certain.
 CHAIN_LIFE = 600
 _QUERY = "Action=GetCallerIdentity&Version=2011-06-15"
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}")
-_PRINTABLE = re.compile(r"[!-~]+")
-_SETUP = "This endpoint has no usable AWS identity. Ask its operator to look at the log."
-
-
-@dataclass(frozen=True, slots=True)
-class AwsCredentials:
-    """AWS keys. No `session_token`: long-lived keys. `expires_at`: epoch seconds, if known."""
-
-    access_key: str
-    secret_key: Secret
-    session_token: Secret | None = None
-    expires_at: int | None = None
 
 
 def sign_get_caller_identity(
@@ -68,16 +50,13 @@ def sign_get_caller_identity(
     seconds. Raises Misconfigured for a region, audience or key that cannot go into a header.
     """
     host = sts_host(region)
-    stamp = datetime.fromtimestamp(int(now), UTC).strftime("%Y%m%dT%H%M%SZ")
-    headers = {"host": host, "x-amz-date": stamp}
-    if credentials.session_token is not None:
-        headers["x-amz-security-token"] = credentials.session_token.reveal()
-    headers["x-goog-cloud-target-resource"] = audience
-    for name, value in ("access key", credentials.access_key), *headers.items():
-        if not _PRINTABLE.fullmatch(value):
-            raise Misconfigured(_SETUP, cause=f"the {name} is empty or holds spaces or line ends")
-
-    headers["Authorization"] = _authorization(credentials, region, stamp, headers)
+    headers = signed_headers(
+        credentials,
+        region=region,
+        now=now,
+        query=_QUERY,
+        headers={"x-goog-cloud-target-resource": audience},
+    )
     request = {
         "url": f"https://{host}?{_QUERY}",
         "method": "POST",
@@ -88,15 +67,6 @@ def sign_get_caller_identity(
         expires_at = min(expires_at, credentials.expires_at)
     value = quote(json.dumps(request, separators=(",", ":")), safe="")
     return SubjectToken(Secret(value), SubjectTokenType.AWS4_REQUEST, expires_at)
-
-
-def sts_host(region: str) -> str:
-    """The regional AWS STS endpoint's hostname. Raises Misconfigured for what is no region."""
-    if not _REGION.fullmatch(region):
-        raise Misconfigured(_SETUP, cause=f"AWS region {region!r} is not one; set AWS_REGION")
-    # The China partition has a domain of its own; GovCloud uses the common one.
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"sts.{region}.{suffix}"
 
 
 class AwsSubject:
@@ -127,19 +97,20 @@ class AwsSubject:
 
         Raises Misconfigured, UpstreamUnavailable, UpstreamRefused, DeadlineExceeded.
         """
-        credentials = self._credentials(deadline)
+        credentials = self.credentials(deadline)
         return sign_get_caller_identity(
             credentials, region=self._region, audience=self._audience, now=self._now()
         )
 
-    def _credentials(self, deadline: Deadline) -> AwsCredentials:
+    def credentials(self, deadline: Deadline) -> AwsCredentials:
+        """The keys of this process's own identity, as they are now. Raises as `token`."""
         access_key = self._environ.get("AWS_ACCESS_KEY_ID", "")
         secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY", "")
         if not access_key and not secret_key:
             return self._from_chain(deadline)
         if not access_key or not secret_key:
             cause = "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set"
-            raise Misconfigured(_SETUP, cause=cause)
+            raise Misconfigured(SETUP, cause=cause)
         session_token = self._environ.get("AWS_SESSION_TOKEN", "")
         return AwsCredentials(
             access_key, Secret(secret_key), Secret(session_token) if session_token else None
@@ -180,7 +151,7 @@ class AwsSubject:
             self._chain = _resolve_chain()
         frozen = self._chain.get_frozen_credentials()
         if not frozen.access_key or not frozen.secret_key:
-            raise Misconfigured(_SETUP, cause="botocore's credential chain gave empty keys")
+            raise Misconfigured(SETUP, cause="botocore's credential chain gave empty keys")
         return AwsCredentials(
             frozen.access_key,
             Secret(frozen.secret_key),
@@ -195,7 +166,7 @@ def _resolve_chain() -> Credentials:
         from botocore.config import Config  # noqa: PLC0415
     except ImportError:
         cause = "no AWS keys in the environment, and botocore is not installed (tokenvend[aws])"
-        raise Misconfigured(_SETUP, cause=cause) from None
+        raise Misconfigured(SETUP, cause=cause) from None
     session = botocore.session.Session()
     # Web identity calls AWS STS, with 60 s timeouts and five tries unless told otherwise.
     session.set_default_client_config(
@@ -207,7 +178,7 @@ def _resolve_chain() -> Credentials:
             "no AWS credentials: none in the environment, and botocore's chain (container, "
             "Pod Identity, IMDSv2, web identity) found none; give the function an execution role"
         )
-        raise Misconfigured(_SETUP, cause=cause)
+        raise Misconfigured(SETUP, cause=cause)
     return credentials
 
 
@@ -230,25 +201,6 @@ def _chain_failure(error: Exception) -> TokenvendError:
             exceptions.InvalidConfigError,
         ),
     ):
-        return Misconfigured(_SETUP, cause=f"botocore's credential chain: {kind}")
+        return Misconfigured(SETUP, cause=f"botocore's credential chain: {kind}")
     msg = "This endpoint could not fetch its AWS credentials. Try again shortly."
     return UpstreamUnavailable(msg, cause=f"botocore's credential chain: {kind}")
-
-
-def _authorization(
-    credentials: AwsCredentials, region: str, stamp: str, headers: Mapping[str, str]
-) -> str:
-    signed = ";".join(sorted(headers))
-    lines = [f"{key}:{headers[key]}" for key in sorted(headers)]
-    canonical = "\n".join(["POST", "/", _QUERY, *lines, "", signed, _EMPTY_SHA256])
-    scope = f"{stamp[:8]}/{region}/sts/aws4_request"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-    key = f"AWS4{credentials.secret_key.reveal()}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    return (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
-        f"SignedHeaders={signed}, Signature={signature}"
-    )
