@@ -27,7 +27,7 @@ test: setup ## the whole suite
 	@$(RUN)pytest
 
 test-long: setup ## the properties with 100,000 examples each
-	@HYPOTHESIS_PROFILE=long $(RUN)pytest tests/unit -k properties
+	@HYPOTHESIS_PROFILE=long $(RUN)pytest -m hypothesis
 
 check: setup ## format, lint, types, import rules, template
 	@infra/check $(RUN)

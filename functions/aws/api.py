@@ -62,7 +62,7 @@ class LogSink:
         metrics.flush_metrics()
 
 
-api = app.build_aws(os.environ, sink=LogSink(), report=logger.error)
+api = app.build_aws(os.environ, sink=LogSink(), report=logger.warning)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

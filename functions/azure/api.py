@@ -32,7 +32,7 @@ class LogSink:
         log.info(json.dumps({"message": "audit", "audit": record}))
 
 
-api = app.build_azure(os.environ, sink=LogSink(), report=log.error)
+api = app.build_azure(os.environ, sink=LogSink(), report=log.warning)
 
 routes = func.Blueprint()  # type: ignore[no-untyped-call]
 

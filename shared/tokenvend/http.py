@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tokenvend.audit import AuditLog
     from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
+    from tokenvend.policy import GrantView
     from tokenvend.service import Vending
 
 STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
@@ -188,7 +189,7 @@ class _Visit:
         views = grants_of(policy, caller, int(self._api.now()))
         answer = {
             "caller": vending.render_caller(caller),
-            "grants": [asdict(view) for view in views],
+            "grants": [_shown(view) for view in views],
             "policy": {
                 "digest": policy.digest,
                 "mode": str(policy.mode),
@@ -309,6 +310,11 @@ ROUTES: Mapping[str, Mapping[str, Callable[[_Visit], HttpResponse]]] = {
     "/healthz": {"GET": _Visit.healthz},
     "/openapi.json": {"GET": _Visit.openapi},
 }
+
+
+def _shown(view: GrantView) -> dict[str, Any]:
+    expires = None if view.expires is None else rfc3339(view.expires)
+    return {**asdict(view), "expires": expires}
 
 
 def outcome_of(response: HttpResponse) -> Any:

@@ -293,7 +293,7 @@ class Cloud:
 
 
 def _network(proxy: Proxy, bundle: Path) -> dict[str, str]:
-    """What Python, Node, Go, the AWS SDKs and gcloud each read to find proxy and authority."""
+    """What Python, Node, Go, curl, the AWS SDKs and gcloud each read to find proxy and CA."""
     host, _, port = proxy.url.removeprefix("http://").partition(":")
     return {
         "HTTPS_PROXY": proxy.url,
@@ -302,6 +302,7 @@ def _network(proxy: Proxy, bundle: Path) -> dict[str, str]:
         "SSL_CERT_FILE": str(bundle),
         "NODE_EXTRA_CA_CERTS": str(bundle),
         "AWS_CA_BUNDLE": str(bundle),
+        "CURL_CA_BUNDLE": str(bundle),
         "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(bundle),
         "CLOUDSDK_PROXY_TYPE": "http",
         "CLOUDSDK_PROXY_ADDRESS": host,
