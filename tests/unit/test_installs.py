@@ -28,7 +28,12 @@ HEAVY = {"requests", "urllib3", "jwt", "cryptography", "boto3", "botocore.sessio
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 -- our own interpreter and text
-        [sys.executable, "-c", code], cwd=ROOT, env=SETTINGS, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=SETTINGS,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
