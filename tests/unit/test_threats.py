@@ -6,9 +6,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.unit.issuing import NOW, deadline
 from tokenvend.audit import AuditRecord
@@ -191,3 +193,47 @@ def test_a_leaked_federated_token_can_do_nothing_but_impersonate() -> None:
     for request in REQUESTS:
         vend(vending(google), CALLERS[0], request)
     assert set(asked) == {("https://www.googleapis.com/auth/iam",)}
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's tags are data here: `!Ref X` is {"!Ref": "X"}."""
+
+
+def _tagged(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, object]:
+    value: object
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {f"!{tag}": value}
+
+
+Template.add_multi_constructor("!", _tagged)
+
+
+def resources(kind: str) -> dict[str, dict[str, object]]:
+    text = (Path(__file__).parents[2] / "template.yaml").read_text()
+    found = yaml.load(text, Template)["Resources"]  # noqa: S506 -- a safe loader with tags as data
+    return {name: each["Properties"] for name, each in found.items() if each["Type"] == kind}
+
+
+def test_the_template_lets_its_own_api_alone_invoke_the_function() -> None:
+    permissions = resources("AWS::Lambda::Permission")
+    assert permissions
+    for permission in permissions.values():
+        assert permission["Principal"] == "apigateway.amazonaws.com"
+        assert "${HttpApi}" in str(permission["SourceArn"])
+    function = resources("AWS::Serverless::Function")["VendFunction"]
+    assert not {"Events", "FunctionUrlConfig"} & function.keys()
+
+
+def test_the_template_leaves_no_route_open_but_those_that_need_no_platform() -> None:
+    routes = resources("AWS::ApiGatewayV2::Route").values()
+    assert {route["RouteKey"] for route in routes if route["AuthorizationType"] != "AWS_IAM"} == {
+        "POST /v1/token",
+        "GET /healthz",
+        "GET /openapi.json",
+    }
