@@ -75,9 +75,9 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
         counts = {"records": seen.records, "instances": len(seen.instances)}
         _print_json({"whole": not problems, **counts, "problems": problems})
     else:
-        verdict = f"[red]{len(problems)} problems[/]" if problems else "[green]whole[/]"
+        verdict = f"[red]{_some(len(problems), 'problem')}[/]" if problems else "[green]whole[/]"
         console.print(
-            f"{seen.records} records of {len(seen.instances)} instances, "
+            f"{_some(seen.records, 'record')} of {_some(len(seen.instances), 'instance')}, "
             f"{_shown(seen.first)} to {_shown(seen.last)}: {verdict}"
         )
     if problems:
@@ -130,7 +130,9 @@ def find(
         _print_json(found)
     if not found:
         hint = "" if key_files else " Where TOKENVEND_AUDIT_KEY is set, give --key-file."
-        click.echo(f"None of {seen.records} requests handed this token out.{hint}", err=True)
+        click.echo(
+            f"None of {_some(seen.records, 'request')} handed this token out.{hint}", err=True
+        )
         sys.exit(_NO)
 
 
@@ -248,6 +250,10 @@ def _shown(text: str) -> str:
     return escape(
         "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
     )
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_json(value: object) -> None:
