@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.canary import leaks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,6 +34,15 @@ def clean_environment() -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name.upper() in _NAMES:
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_log_of_the_whole_suite_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set up first, so torn down last: every log that both functions wrote in any test is read."""
+    yield
+    for name in ("lambda-tokenvend-*.log", "azure-functions.log"):
+        for log in tmp_path_factory.getbasetemp().rglob(name):
+            assert leaks(log.read_text(errors="replace")) == [], log
 
 
 @pytest.fixture(scope="session")

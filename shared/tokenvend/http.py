@@ -96,8 +96,8 @@ class Api:
     monotonic: Callable[[], float]
     report: Callable[[str], None]
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
-        """One answer to one request; never raises."""
+    def handle(self, request: HttpRequest | errors.InvalidRequest) -> HttpResponse:
+        """One answer to one request, or to why a door could not read it; never raises."""
         visit = _Visit(self, request)
         try:
             response = visit.answer()
@@ -135,16 +135,21 @@ _CRASHED = "The endpoint failed. Quote the request id to the operator."
 class _Visit:
     """One request on its way to its answer."""
 
-    def __init__(self, api: Api, request: HttpRequest) -> None:
+    def __init__(self, api: Api, request: HttpRequest | errors.InvalidRequest) -> None:
         self._api = api
-        self._request = request
+        self._came = request
         self._started = api.monotonic()
         self._deadline = Deadline(self._started + api.budget, api.monotonic)
         self.record = AuditRecord(
             request_id=str(uuid.uuid4()),
             time=rfc3339(int(api.now())),
-            platform_request_id=request.platform_request_id,
         )
+
+    @property
+    def _request(self) -> HttpRequest:
+        if isinstance(self._came, errors.InvalidRequest):
+            raise self._came
+        return self._came
 
     @property
     def _ready(self) -> Ready:
@@ -159,6 +164,7 @@ class _Visit:
     def answer(self) -> HttpResponse:
         """The routed answer; raises TokenvendError."""
         request = self._request
+        self.record.platform_request_id = request.platform_request_id
         methods = ROUTES.get(request.path)
         if methods is None:
             msg = "There is no such route; GET /openapi.json lists them."

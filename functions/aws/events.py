@@ -1,0 +1,174 @@
+"""Lambda events -> HttpRequest: API Gateway's two payloads, Function URLs, direct invokes.
+
+What an event says of its caller is believed only for the configured gateway (`caller.aws`): whoever
+may invoke the function can write any event. So an event is read field by field, and one that is not
+what a gateway sends raises InvalidRequest and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from tokenvend.errors import InvalidRequest
+from tokenvend.model import AwsIamIdentity, AwsJwtIdentity, HttpRequest, LambdaInvocation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenvend.model import PlatformIdentity
+
+OPERATIONS = ("access-token", "id-token")
+
+
+def is_direct(event: Any) -> bool:
+    """Whether nobody but a direct invoke sends this: no gateway, so no statuses to answer with."""
+    return not isinstance(event, dict) or "requestContext" not in event
+
+
+def from_direct(event: Any, function_arn: str, request_id: str) -> HttpRequest:
+    """`{"operation": "access-token" or "id-token", ...}`: the same body as over HTTP."""
+    operation = event.get("operation") if isinstance(event, dict) else None
+    if operation not in OPERATIONS:
+        raise InvalidRequest(f"Send an object whose `operation` is {' or '.join(OPERATIONS)}.")
+    body = {name: value for name, value in event.items() if name != "operation"}
+    return HttpRequest(
+        method="POST",
+        path=f"/v1/{operation}",
+        headers={"content-type": "application/json"},
+        body=json.dumps(body).encode(),
+        platform=LambdaInvocation(function_arn),
+        platform_request_id=request_id,
+    )
+
+
+def from_gateway(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
+    """The event of a gateway or Function URL, of either payload version."""
+    read = _from_payload_2 if event.get("version") == "2.0" else _from_payload_1
+    return read(event, function_arn)
+
+
+def _from_payload_2(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
+    """HTTP APIs and Function URLs.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    gateway = _mapping(event, "requestContext")
+    path = _text(event, "rawPath")
+    if ".lambda-url." in _text(gateway, "domainName", ""):
+        # An HTTP API decodes the path, a Function URL does not.
+        path = unquote(path)
+    stage = _text(gateway, "stage")
+    if stage != "$default":
+        path = path.removeprefix(f"/{stage}")
+    headers = _mapping(event, "headers", {})
+    return HttpRequest(
+        method=_text(_mapping(gateway, "http"), "method"),
+        path=path,
+        headers={name.lower(): _text(headers, name) for name in headers},
+        body=_body(event),
+        platform=_authorized(gateway, function_arn),
+        platform_request_id=_text(gateway, "requestId"),
+    )
+
+
+def _from_payload_1(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
+    """REST APIs, private ones too.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+    gateway = _mapping(event, "requestContext")
+    headers = _mapping(event, "multiValueHeaders", {})
+    return HttpRequest(
+        method=_text(event, "httpMethod"),
+        path=unquote(_text(event, "path")),
+        headers={name.lower(): ", ".join(_texts(headers, name)) for name in headers},
+        body=_body(event),
+        platform=_identified(gateway, function_arn),
+        platform_request_id=_text(gateway, "requestId"),
+    )
+
+
+def _authorized(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
+    authorizer = _mapping(gateway, "authorizer", {})
+    if "iam" in authorizer:
+        iam = _mapping(authorizer, "iam")
+        return AwsIamIdentity(
+            principal_arn=_text(iam, "userArn"),
+            account=_text(iam, "accountId"),
+            api_id=_text(gateway, "apiId"),
+            api_account=_text(gateway, "accountId"),
+            organization=_text(iam, "principalOrgId", ""),
+            function_arn=function_arn,
+        )
+    if "jwt" in authorizer:
+        claims = _mapping(_mapping(authorizer, "jwt"), "claims")
+        return AwsJwtIdentity(
+            claims={name: str(value) for name, value in claims.items()},
+            api_id=_text(gateway, "apiId"),
+            api_account=_text(gateway, "accountId"),
+            function_arn=function_arn,
+        )
+    return None
+
+
+def _identified(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
+    identity = _mapping(gateway, "identity", {})
+    if not identity.get("userArn"):
+        return None
+    return AwsIamIdentity(
+        principal_arn=_text(identity, "userArn"),
+        account=_text(identity, "accountId"),
+        api_id=_text(gateway, "apiId"),
+        api_account=_text(gateway, "accountId"),
+        organization=_text(identity, "principalOrgId", ""),
+        function_arn=function_arn,
+    )
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    text = _text(event, "body", "")
+    try:
+        if event.get("isBase64Encoded"):
+            return base64.b64decode(text, validate=True)
+        return text.encode()
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("The event's body is not Base64.") from None
+
+
+def _mapping(
+    event: Mapping[str, Any], name: str, default: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    value = event.get(name)
+    # A gateway writes null where it has nothing to say.
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise _not_an_event(name)
+    return value
+
+
+def _text(event: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = event.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise _not_an_event(name)
+    return value
+
+
+def _texts(event: Mapping[str, Any], name: str) -> list[str]:
+    values = event[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise _not_an_event(name)
+    return values
+
+
+def _not_an_event(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        "The event is none that API Gateway or a Function URL sends.",
+        cause=f"its {name[:40]!r} is missing or of another type",
+    )
