@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,7 @@ from tokenvend.redaction import WITHHELD, RedactingFilter, install
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+ROOT = Path(__file__).parents[2]
 ACCESS = "ya29.c.c0ASRK0Gb1abcdefghijklmnopqrstuvwxyz0123456789_-AB"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLW9mLXRva2Vu"
 SIGNATURE = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"
@@ -300,6 +303,23 @@ def test_powertools_lines_are_masked_as_well() -> None:
     assert line["message"] == {"answer": MASK}
     assert line["audit"] == {"asked": MASK}
     assert line["exception_name"] == "ExceptionGroup"
+
+
+@pytest.mark.parametrize("door", ["functions.aws.api", "functions.azure.api"])
+def test_both_functions_mask_what_their_libraries_log(door: str) -> None:
+    program = (
+        "import importlib, logging\n"
+        "logging.basicConfig(level=logging.DEBUG)\n"
+        f"importlib.import_module({door!r})\n"
+        f"logging.getLogger('urllib3').debug('GET /?code=%s', {FUNCTION_KEY!r})\n"
+        f"logging.getLogger('tokenvend').error({ACCESS!r})\n"
+    )
+    done = subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    written = done.stdout + done.stderr
+    assert "GET /?code=***" in written
+    assert given_away(written) == []
 
 
 class ListSink:
