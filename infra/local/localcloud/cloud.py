@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from localcloud.world import World
 
 ROOT = Path(__file__).resolve().parents[3]
-# Relative to the root, as the functions' setting is.
+# Relative to the root, as the functions' setting is. The second is added to the first on AWS.
 POLICY = "infra/local/localcloud/policy.toml"
+POLICY_ON_AWS = "infra/local/localcloud/policy.aws.toml"
 CALLER_SESSION = "local"
 # The template's parameter for the ids of a REST API and Function URL beside its HTTP API.
 OTHER_DOORS = "OtherApiIds"
@@ -56,7 +57,8 @@ class Cloud:
         directory: where its files go; made, private to the user.
         functions: which clouds' functions run.
         root: the repository, with template.yaml, host.json and the functions.
-        policy: the functions' policy file, absolute or relative to the root.
+        policy: the functions' policy file, absolute or relative to the root; without it each
+            function has the default world's.
         parameters: values of the template's parameters beside those the world gives.
         settings: app settings of the Azure function beside those the world gives.
 
@@ -69,7 +71,7 @@ class Cloud:
         *,
         functions: Collection[str] = ("aws", "azure"),
         root: Path = ROOT,
-        policy: str = POLICY,
+        policy: str = "",
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -196,10 +198,12 @@ class Cloud:
         self._open_doors("aws", template.apis[0].domain)
 
     def _template(self) -> aws.Template:
-        entra = azure.app_settings(self.world, self._policy)
+        policy = self._policy or self._policy_on_aws()
+        entra = azure.app_settings(self.world, policy)
         known = {
             "GoogleProvider": _aws_provider(self.world),
-            "Policy": self._policy,
+            "Policy": policy,
+            "RoleName": aws.FUNCTION_ROLE,
             "Audience": AUDIENCE,
             "CallerRegions": self.world.aws.region,
             # google-auth for Python and Node do not sign the audience; here they may come too.
@@ -219,10 +223,17 @@ class Cloud:
             template = aws.load(path, given, **place)
         return template
 
+    def _policy_on_aws(self) -> str:
+        """A file with the default policy and what no managed identity can serve."""
+        path = self.directory / "policy.toml"
+        texts = [(ROOT / name).read_text("utf-8") for name in (POLICY, POLICY_ON_AWS)]
+        path.write_text("\n".join(texts), "utf-8")
+        return str(path)
+
     def _start_function_app(self) -> None:
         app = self.world.azure.function_app
         settings = {
-            **azure.app_settings(self.world, self._policy),
+            **azure.app_settings(self.world, self._policy or POLICY),
             "TOKENVEND_AUDIENCE": AUDIENCE,
             "TOKENVEND_AWS_REGIONS": self.world.aws.region,
             "TOKENVEND_AWS_UNSIGNED_AUDIENCE": "true",

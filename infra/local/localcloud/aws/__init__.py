@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from botocore.session import Session
 
 from localcloud.aws import appconfigdata, gateway, invoke, ssm, sts
-from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
+from localcloud.aws.accounts import (
+    FUNCTION_ROLE,
+    AccessKey,
+    Accounts,
+    Principal,
+    UnknownIdentityError,
+)
 from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from localcloud.web import Site
 
 __all__ = [
+    "FUNCTION_ROLE",
     "AccessKey",
     "Accounts",
     "Function",

@@ -2,7 +2,8 @@
 
 The local gateway takes handler, environment, timeout, memory and routes from here, so that a
 mistake in the template fails a test and not a deployment. Resolves the intrinsics Ref, Fn::Sub,
-Fn::GetAtt and Fn::Join; any other one, and an unknown parameter, is an error that names it.
+Fn::GetAtt, Fn::Join and Fn::If (over Fn::Equals and Fn::Not); any other one, and an unknown
+parameter, is an error that names it.
 Specification: AWS SAM and CloudFormation template reference.
 """
 
@@ -116,6 +117,7 @@ class _Stack:
         self, document: Mapping[str, Any], given: dict[str, str], account: str, region: str
     ) -> None:
         self._resources: Mapping[str, Any] = document["Resources"]
+        self._conditions: Mapping[str, Any] = document.get("Conditions", {})
         self._account, self._region = account, region
         self._parameters = _parameters(document.get("Parameters", {}), given)
         self._defaults = document.get("Globals", {}).get("Function", {})
@@ -206,10 +208,27 @@ class _Stack:
             case "Fn::Join":
                 separator, parts = operand
                 return separator.join(str(self.resolve(part)) for part in parts)
+            case "Fn::If":
+                condition, yes, no = operand
+                return self.resolve(yes if self._holds(condition) else no)
             case _ if name.startswith("Fn::") or name == "Condition":
                 raise TemplateError(f"the intrinsic {name} is not understood here")
             case _:
                 return {name: self.resolve(operand)}
+
+    def _holds(self, name: str) -> bool:
+        if name not in self._conditions:
+            raise TemplateError(f"Fn::If {name}: no such condition")
+        return self._is_true(name, self._conditions[name])
+
+    def _is_true(self, name: str, condition: Any) -> bool:
+        match condition:
+            case {"Fn::Equals": [left, right]}:
+                return bool(self.resolve(left) == self.resolve(right))
+            case {"Fn::Not": [inner]}:
+                return not self._is_true(name, inner)
+            case _:
+                raise TemplateError(f"the condition {name} is not understood here")
 
     def _ref(self, name: str) -> str:  # noqa: PLR0911 - one return for each kind
         if name in self._pseudo:
