@@ -236,6 +236,13 @@ def test_an_endless_line_is_passed_over() -> None:
     assert json.loads(run("verify", "--json", stdin=log).output)["records"] == 2
 
 
+def test_a_line_wrapped_without_end_is_passed_over() -> None:
+    wrapped: object = written("")[0]
+    for _ in range(20):
+        wrapped = {"message": wrapped}
+    assert list(records_in([json.dumps(wrapped), "{" * 1000 + "sequence previous"])) == []
+
+
 def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.gz"
     path.write_bytes(gzip.compress(b"line\n" * 1000)[:-20])

@@ -256,6 +256,20 @@ def test_a_cached_traceback_and_a_stack_are_masked() -> None:
     assert (record.exc_text, record.stack_info) == ("***", "at ***")
 
 
+class Leaking:
+    def __str__(self) -> str:
+        return "harmless"
+
+    def __repr__(self) -> str:
+        return f"Leaking({ACCESS})"
+
+
+def test_an_object_that_only_its_repr_gives_away_is_masked() -> None:
+    record = logging.makeLogRecord({"msg": "%r", "args": (Leaking(),), "odd": Leaking()})
+    RedactingFilter().filter(record)
+    assert given_away(f"{record.getMessage()} {vars(record)!r}") == []
+
+
 class Unprintable:
     def __str__(self) -> str:
         raise RuntimeError(ACCESS)
