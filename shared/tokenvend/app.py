@@ -22,7 +22,7 @@ from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
 from tokenvend.jwks import KeySets
-from tokenvend.policy import compile_policy
+from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import AzureSource, PackagedFile, PolicyStore, open_source
 from tokenvend.service import Vending
@@ -124,20 +124,24 @@ def _build(
     sink: Sink,
     report: Callable[[str], None],
 ) -> Api:
-    budget, audit_required = 1.0, True
+    budget, audit_required, audit_key = 1.0, True, b""
     state: Ready | Misconfigured
     try:
         settings = Settings.from_env(environ)
         budget, audit_required = settings.budget, settings.audit_required
+        audit_key = settings.audit_key
         state = _ready(settings, platform, report)
     except Misconfigured as wrong:
-        # The policy store has reported a policy's problems itself.
-        for problem in wrong.problems if isinstance(wrong, SettingsError) else ():
-            report(problem)
+        if isinstance(wrong, SettingsError):
+            for problem in wrong.problems:
+                report(problem)
+        elif not isinstance(wrong, PolicyError):
+            # The policy store has reported a policy's problems itself.
+            report(wrong.cause or wrong.detail)
         state = wrong
     return Api(
         state=state,
-        audit=AuditLog(sink, instance=str(uuid.uuid4())),
+        audit=AuditLog(sink, instance=str(uuid.uuid4()), fingerprint_key=audit_key),
         budget=budget,
         fail_closed=audit_required,
         now=time.time,

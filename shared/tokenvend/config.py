@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenvend.audit import MIN_KEY_TEXT, fingerprint_key
 from tokenvend.caller.oidc import OidcIssuer
 from tokenvend.errors import Misconfigured
 from tokenvend.policy_source import Source, parse_source
@@ -31,9 +32,6 @@ _ROLE = re.compile(
     r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/([A-Za-z0-9_+=,.@-]{1,510}/)*"
     r"[A-Za-z0-9_+=,.@-]{1,43}"
 )
-
-
-MIN_KEY = 32
 
 
 class SettingsError(Misconfigured):
@@ -154,11 +152,8 @@ def _audience(text: str) -> str:
     return text
 
 
-def _key(text: str) -> str:
-    if len(text) < MIN_KEY:
-        msg = f"must have at least {MIN_KEY} characters"
-        raise ValueError(msg)
-    return text
+def _audit_key(text: str) -> bytes:
+    return fingerprint_key(text) if text else b""
 
 
 _account = _matching(_ACCOUNT, "must be an AWS account number of 12 digits")
@@ -310,8 +305,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "TOKENVEND_AUDIT_KEY",
         "secret under which the audit record fingerprints tokens (HMAC-SHA-256), at least "
-        f"{MIN_KEY} characters; empty: plain SHA-256",
-        _optional(_key),
+        f"{MIN_KEY_TEXT} characters; empty: plain SHA-256",
+        _audit_key,
         "",
     ),
     Setting(
@@ -350,7 +345,7 @@ class Settings:
     budget: float
     cache_entries: int
     audit_required: bool
-    audit_key: str | None = field(repr=False)
+    audit_key: bytes = field(repr=False)
     log_level: str
     proxy: str | None
     ca_bundle: str | None
@@ -376,6 +371,13 @@ class Settings:
             for name in sorted(environ)
             if name.startswith("TOKENVEND_") and name not in known
         ]
+        federation = values.get("azure_federation_audience")
+        if federation and federation in values.get("entra_audiences", ()):
+            # A caller's token would be worth something at Google, and ours something here.
+            problems.append(
+                "TOKENVEND_ENTRA_AUDIENCES holds TOKENVEND_AZURE_FEDERATION_AUDIENCE: callers "
+                "need an audience of their own"
+            )
         if problems:
             raise SettingsError(problems)
         root = environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""

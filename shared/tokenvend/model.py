@@ -161,8 +161,8 @@ class OidcCaller:
 
     @property
     def id(self) -> str:
-        """`oidc:ISSUER:SUBJECT`."""
-        return f"oidc:{self.issuer}:{self.subject}"
+        """`oidc:ISSUER#SUBJECT`: no issuer's URL holds a `#`, so no two callers share an id."""
+        return f"oidc:{self.issuer}#{self.subject}"
 
 
 Caller = AwsCaller | LambdaCaller | EntraCaller | OidcCaller

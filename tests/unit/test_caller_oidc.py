@@ -87,7 +87,7 @@ def test_a_token_makes_a_caller_with_its_plain_claims_as_text(bench: Bench) -> N
         {**CLAIMS, "repository": "acme/etl", "run": 17, "fork": False, "nested": {"a": 1}, "l": []}
     )
     assert isinstance(caller, OidcCaller)
-    assert caller.id == f"oidc:{GITHUB}:repo:acme/etl:ref:refs/heads/main"
+    assert caller.id == f"oidc:{GITHUB}#repo:acme/etl:ref:refs/heads/main"
     claims = dict(caller.claims)
     assert claims["repository"] == "acme/etl"
     assert claims["run"] == "17"
@@ -97,7 +97,7 @@ def test_a_token_makes_a_caller_with_its_plain_claims_as_text(bench: Bench) -> N
 
 def test_both_algorithms_verify(bench: Bench) -> None:
     for key in (rsa_key(), ec_key()):
-        assert bench.ask(f"Bearer {key.sign(CLAIMS)}").id.startswith(f"oidc:{GITHUB}:")
+        assert bench.ask(f"Bearer {key.sign(CLAIMS)}").id.startswith(f"oidc:{GITHUB}#")
 
 
 def test_a_token_without_nbf_is_accepted_as_google_and_gitlab_s_vary(bench: Bench) -> None:
@@ -355,7 +355,7 @@ def test_any_signed_claims_make_a_caller_or_a_refusal(changes: dict[str, Any]) -
         caller = bench.authenticator.verify_jwt(Secret(token), deadline())
     except Unauthenticated:
         return
-    assert caller.id.startswith(f"oidc:{GITHUB}:")
+    assert caller.id.startswith(f"oidc:{GITHUB}#")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,18 @@ def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, va
         Settings.from_env(GOOD | {name: value})
 
 
+def test_googles_audience_is_never_the_callers() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(
+            GOOD
+            | {
+                "TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://one",
+                "TOKENVEND_ENTRA_AUDIENCES": "api://two,api://one",
+            }
+        )
+    assert "audience of their own" in caught.value.problems[0]
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     for setting in SETTINGS:

@@ -98,4 +98,4 @@ def _is_plain_https(url: str) -> bool:
     except ValueError:
         return False
     is_host = parts.netloc == parts.hostname and parts.netloc.isascii()
-    return parts.scheme == "https" and is_host and not parts.query and not parts.fragment
+    return parts.scheme == "https" and is_host and not set(url) & {"?", "#"}
