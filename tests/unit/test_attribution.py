@@ -1,0 +1,334 @@
+"""Attribution: who Google is told is asking, and that nobody is taken for somebody else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.issuing import NOW, deadline
+from tests.unit.sending import said
+from tokenvend.audit import AuditRecord
+from tokenvend.cache import Cache
+from tokenvend.errors import Misconfigured
+from tokenvend.google.iamcredentials import IamCredentials
+from tokenvend.google.sts import TokenExchange
+from tokenvend.model import (
+    AccessTokenGrant,
+    AccessTokenRequest,
+    AwsCaller,
+    Caller,
+    EntraCaller,
+    IdTokenGrant,
+    IdTokenRequest,
+    LambdaCaller,
+    OidcCaller,
+    Secret,
+    SubjectToken,
+    SubjectTokenType,
+)
+from tokenvend.policy import PolicyError, compile_policy
+from tokenvend.policy.attribution import (
+    MAX_SESSION_NAME,
+    caller_label,
+    check_attribution,
+    session_name,
+)
+from tokenvend.policy.diff import Change, diff
+from tokenvend.policy.lint import lint
+from tokenvend.policy.matrix import matrix
+from tokenvend.policy_source import PolicyInForce
+from tokenvend.service import Vending
+
+if TYPE_CHECKING:
+    from tokenvend.transport import Answer, Call, Deadline
+
+ACCOUNT = "111122223333"
+ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", "session-1")
+NIGHTLY = LambdaCaller("nightly", ACCOUNT)
+GITHUB = "https://token.actions.githubusercontent.com"
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
+POLICY = """version = 1
+[[grant]]
+name = "ledger"
+callers = [{ aws_account = "111122223333" }, { lambda_alias = "nightly" }]
+service_account = "ledger@acme.iam.gserviceaccount.com"
+attribute = "caller"
+[grant.access_token]
+scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]
+[grant.id_token]
+audiences = ["https://ledger.example"]
+
+[[grant]]
+name = "ours"
+callers = [{ aws_account = "111122223333" }, { lambda_alias = "nightly" }]
+service_account = "ledger@acme.iam.gserviceaccount.com"
+[grant.access_token]
+scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]
+
+[[grant]]
+name = "direct"
+callers = [{ aws_account = "111122223333" }, { lambda_alias = "nightly" }]
+direct = true
+attribute = "caller"
+[grant.access_token]
+scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]
+"""
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def role(name: str, session: str = "") -> AwsCaller:
+    return AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/{name}", ACCOUNT, name, session)
+
+
+TEXT = st.text(max_size=80)
+NAME = st.text("ab:/-.", max_size=4) | TEXT
+CALLERS: st.SearchStrategy[Caller] = st.one_of(
+    st.builds(role, NAME, TEXT),
+    st.builds(LambdaCaller, NAME, st.just(ACCOUNT)),
+    st.builds(EntraCaller, st.just("tenant"), NAME, TEXT),
+    st.builds(OidcCaller, NAME, NAME),
+)
+
+
+def principal(caller: Caller) -> tuple[str, ...]:
+    """What makes a caller another one."""
+    if isinstance(caller, OidcCaller):
+        return caller.kind, caller.issuer, caller.subject
+    return caller.kind, caller.id
+
+
+@given(CALLERS)
+def test_every_caller_has_a_name_that_aws_and_google_take(caller: Caller) -> None:
+    name = session_name(caller)
+    assert re.fullmatch(r"caller\.[A-Za-z0-9_-]+\.[a-z2-7]{20}", name)
+    assert len(name) <= MAX_SESSION_NAME
+    # With the longest role's name that the setting takes, Google's 127 bytes are kept.
+    assert len(f"aws::{ACCOUNT}::{'r' * 43}/{name}") <= 127
+
+
+@given(CALLERS, CALLERS)
+def test_two_callers_never_share_a_session_name(one: Caller, other: Caller) -> None:
+    assert (session_name(one) == session_name(other)) == (principal(one) == principal(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        # What differs is cut off, or is written over: the digest still tells them apart.
+        (LambdaCaller("a" * 128, ACCOUNT), LambdaCaller("a" * 127 + "b", ACCOUNT)),
+        (OidcCaller(GITHUB, "repo:acme/etl"), OidcCaller(GITHUB, "repo:acme:etl")),
+        (OidcCaller(GITHUB, "etl"), LambdaCaller("etl", ACCOUNT)),
+        (OidcCaller(GITHUB, "etl"), OidcCaller("https://gitlab.com", "etl")),
+        (ETL, AwsCaller("arn:aws:iam::444455556666:role/etl", "444455556666", "etl")),
+        (ETL, AwsCaller(f"arn:aws:iam::{ACCOUNT}:user/etl", ACCOUNT)),
+        # The same id in one text, of two issuers on two ports of one host.
+        (OidcCaller("https://idp.example", "8443:x"), OidcCaller("https://idp.example:8443", "x")),
+    ],
+)
+def test_no_caller_can_give_itself_anothers_name(one: Caller, other: Caller) -> None:
+    assert session_name(one) != session_name(other)
+
+
+def test_a_caller_cannot_spell_out_anothers_name() -> None:
+    disguised = OidcCaller(GITHUB, caller_label(ETL))
+    assert caller_label(disguised) != caller_label(ETL)
+    assert caller_label(disguised).rpartition(".")[2] != caller_label(ETL).rpartition(".")[2]
+
+
+def test_a_callers_own_session_name_and_claims_change_nothing() -> None:
+    again = AwsCaller(ETL.arn, ACCOUNT, "etl", "session-2", "o-other12345")
+    assert session_name(again) == session_name(ETL)
+    one, other = (OidcCaller(GITHUB, "s", (("run", run),)) for run in "12")
+    assert session_name(one) == session_name(other)
+
+
+@pytest.mark.parametrize(
+    ("caller", "readable"),
+    [
+        (ETL, "etl"),
+        (AwsCaller(f"arn:aws:iam::{ACCOUNT}:user/people/ann.lee", ACCOUNT), "ann-lee"),
+        (NIGHTLY, "nightly"),
+        (EntraCaller("t", "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02", "a"),
+         "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02"),
+        (OidcCaller(GITHUB, "repo:acme/etl:ref:refs/heads/main"),
+         "repo-acme-etl-ref-refs-heads-main"),
+        (OidcCaller(GITHUB, "://"), "oidc"),
+    ],
+)  # fmt: skip
+def test_a_name_can_be_read(caller: Caller, readable: str) -> None:
+    assert caller_label(caller).rpartition(".")[0] == readable
+
+
+# --- the policy ----------------------------------------------------------------------------------
+
+
+def test_the_grant_says_whether_google_sees_the_caller() -> None:
+    policy = compile_policy(POLICY)
+    assert [grant.attributed for grant in policy.grants] == [True, False, True]
+    plain = compile_policy(POLICY.replace('attribute = "caller"\n', ""))
+    assert plain.digest != policy.digest
+
+
+@pytest.mark.parametrize("value", ['"session"', '""', '"Caller"', "true", '["caller"]'])
+def test_another_attribute_is_an_error_with_its_line(value: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        compile_policy(POLICY.replace('"caller"', value, 1))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.where) == (6, '[[grant]] "ledger"')
+    assert "`attribute` must be" in problem.message
+
+
+def test_a_platform_that_cannot_attribute_refuses_each_such_grant_by_its_line() -> None:
+    with pytest.raises(PolicyError) as caught:
+        check_attribution(
+            compile_policy(POLICY), POLICY, source="policy.toml", obstacle="cannot be held here"
+        )
+    assert caught.value.cause.splitlines() == [
+        'policy.toml: line 6: [[grant]] "ledger": `attribute = "caller"` cannot be held here',
+        'policy.toml: line 23: [[grant]] "direct": `attribute = "caller"` cannot be held here',
+    ]
+
+
+def test_without_an_obstacle_or_without_attribution_a_policy_is_taken() -> None:
+    plain = POLICY.replace('attribute = "caller"\n', "")
+    check_attribution(compile_policy(POLICY), POLICY, source="p", obstacle="")
+    check_attribution(compile_policy(plain), plain, source="p", obstacle="cannot be held here")
+    assert "attribute" not in plain
+
+
+def test_the_tools_tell_attribution_apart() -> None:
+    policy = compile_policy(POLICY)
+    before = compile_policy(POLICY.replace('attribute = "caller"\n', "", 1))
+    changes = {(each.change, each.limits) for each in diff(before, policy)}
+    assert (Change.GAINS, "up to 3600 s, attributed to the caller") in changes
+    assert "shadowed" not in {finding.rule for finding in lint(POLICY, now=NOW)}
+    cells = [cell for found in matrix(policy).cells.values() for cell in found]
+    assert {cell.grant for cell in cells if "attributed" in cell.limits} == {"ledger", "direct"}
+
+
+# --- vending -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Google:
+    """Google's STS and IAM Credentials: each token says for whom it was made."""
+
+    exchanges: list[str] = field(default_factory=list)
+    impersonations: list[str] = field(default_factory=list)
+    reject_next: bool = False
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        assert deadline.remaining() > 0
+        if call.url.startswith("https://sts."):
+            (subject,) = parse_qs(call.body.decode())["subject_token"]
+            self.exchanges.append(subject)
+            issued = "urn:ietf:params:oauth:token-type:access_token"
+            return said(
+                {
+                    "access_token": f"federated:{subject}",
+                    "issued_token_type": issued,
+                    "token_type": "Bearer",
+                    "expires_in": 3600,
+                }
+            )
+        bearer = next(v for k, v in call.headers.items() if k.lower() == "authorization")
+        if self.reject_next:
+            self.reject_next = False
+            return said({"error": {"status": "UNAUTHENTICATED"}}, 401)
+        self.impersonations.append(bearer.removeprefix("Bearer federated:"))
+        return said({"accessToken": "vended", "expireTime": "2027-01-15T09:00:00Z"})
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our identity, and sessions of it: a subject token is who it names."""
+
+    def token(self, deadline: Deadline) -> SubjectToken:
+        return SubjectToken(Secret("ourselves"), SubjectTokenType.JWT, NOW + 900)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    def token(self, session_name: str, deadline: Deadline) -> SubjectToken:
+        return SubjectToken(Secret(session_name), SubjectTokenType.JWT, NOW + 900)
+
+
+def vending(google: Google, sessions: Sessions | None) -> Vending:
+    in_force = PolicyInForce(compile_policy(POLICY), NOW, NOW)
+    return Vending(
+        policy=lambda: in_force,
+        subject=Ours(),
+        exchange=TokenExchange(google, audience="a", sts_host="sts.googleapis.com", now=clock),
+        iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
+        federated_tokens=Cache(life=lambda token: (token.issued_at, token.expires_at), now=clock),
+        vended_tokens=Cache(life=lambda token: (token.issued_at, token.expires_at), now=clock),
+        now=clock,
+        session_subject=sessions,
+    )
+
+
+def clock() -> float:
+    return NOW
+
+
+def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
+    record = AuditRecord(request_id="r", time="t")
+    request = AccessTokenRequest(grant=grant, **more)
+    return vending.vend(caller, request, deadline(), record).value.reveal()
+
+
+def test_a_federated_token_of_one_caller_never_mints_for_another() -> None:
+    google = Google()
+    ours = vending(google, Sessions())
+    for lifetime in (901, 902):
+        for caller in (ETL, NIGHTLY):
+            vend(ours, caller, "ledger", lifetime=lifetime)
+            vend(ours, caller, "ours", lifetime=lifetime)
+    etl, nightly = session_name(ETL), session_name(NIGHTLY)
+    assert google.impersonations == [etl, "ourselves", nightly, "ourselves"] * 2
+    # Kept by caller: the second round exchanged nothing.
+    assert google.exchanges == [etl, "ourselves", nightly]
+
+
+def test_a_direct_token_is_the_callers_own() -> None:
+    ours = vending(Google(), Sessions())
+    for caller in (ETL, NIGHTLY, ETL):
+        assert vend(ours, caller, "direct") == f"federated:{session_name(caller)}"
+
+
+def test_a_rejected_federated_token_is_made_anew_in_the_same_name() -> None:
+    google = Google()
+    ours = vending(google, Sessions())
+    vend(ours, ETL, "ledger", lifetime=901)
+    google.reject_next = True
+    vend(ours, ETL, "ledger", lifetime=902)
+    assert google.exchanges == [session_name(ETL)] * 2
+    assert google.impersonations == [session_name(ETL)] * 2
+
+
+@pytest.mark.parametrize("grant", ["ledger", "direct"])
+def test_where_callers_cannot_be_named_an_attributed_grant_gives_nothing(grant: str) -> None:
+    google = Google()
+    with pytest.raises(Misconfigured):
+        vend(vending(google, None), ETL, grant)
+    assert google.exchanges == []
+
+
+def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
+    record = AuditRecord(request_id="r", time="t")
+    ours = vending(Google(), None)
+    with pytest.raises(Misconfigured):
+        ours.vend(ETL, AccessTokenRequest(), deadline(), record)
+    assert isinstance(record.grant, AccessTokenGrant)
+    assert record.grant.attributed
+    with pytest.raises(Misconfigured):
+        ours.vend(ETL, IdTokenRequest("https://ledger.example"), deadline(), record)
+    assert isinstance(record.grant, IdTokenGrant)
+    assert record.grant.attributed
