@@ -14,7 +14,7 @@ import re
 import sys
 import zlib
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,8 +57,14 @@ def records_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield from _in_text(line, 0)
 
 
+class _Lines(Protocol):
+    """What plain, compressed and standard input have in common."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[_Lines]:
     if str(path) == "-":
         yield sys.stdin.buffer
         return
@@ -66,7 +72,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _lines(stream: IO[bytes]) -> Iterator[str]:
+def _lines(stream: _Lines) -> Iterator[str]:
     beginning = True
     while line := stream.readline(MAX_LINE):
         ended = line.endswith(b"\n") or len(line) < MAX_LINE
