@@ -33,8 +33,8 @@ from tokenvend.policy.explain import explain as explain_decision
 from tokenvend.policy.fields import Table as Fields
 from tokenvend.policy.lint import Severity
 from tokenvend.policy.lint import lint as lint_policy
+from tokenvend.policy.matrix import Matrix, to_html
 from tokenvend.policy.matrix import matrix as policy_matrix
-from tokenvend.policy.matrix import to_html
 from tokenvend.policy.problems import Report
 from tokenvend.policy.sarif import text as finding_text
 from tokenvend.policy.sarif import to_sarif
@@ -250,20 +250,7 @@ def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
         ]
         _print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
         return
-    names = ("caller", *table.service_accounts)
-    shown = Table(*(Column(escape(name), overflow="fold") for name in names), show_lines=True)
-    for caller in table.callers:
-        found = [table.cells.get((caller, account), ()) for account in table.service_accounts]
-        texts = [
-            "\n".join(
-                escape("\n".join((cell.grant, *(f"  {each}" for each in cell.what))))
-                + (f"\n  [dim]{escape(cell.limits)}[/]" if cell.limits else "")
-                for cell in cells
-            )
-            for cells in found
-        ]
-        shown.add_row(escape(caller), *texts)
-    _console().print(shown)
+    _print_matrix(table)
 
 
 @policy.command()
@@ -276,6 +263,32 @@ def schema() -> None:
     _print_json(json_schema())
 
 
+def _print_matrix(table: Matrix) -> None:
+    """Two tables: who reaches which account, and what each account's grants give.
+
+    One table of everything does not fit a terminal; `--html` has it.
+    """
+    console = _console()
+    numbers = {account: str(n) for n, account in enumerate(table.service_accounts, 1)}
+    reach = Table(Column("caller", overflow="fold"), *numbers.values(), show_lines=True)
+    for caller in table.callers:
+        cells = [table.cells.get((caller, account), ()) for account in numbers]
+        kinds = [dict.fromkeys(kind for cell in found for kind in cell.kinds) for found in cells]
+        reach.add_row(escape(caller), *("\n".join(each) for each in kinds))
+    console.print(reach)
+    gives = Table("", *(Column(name, overflow="fold") for name in ("service account", "gives")))
+    for account, number in numbers.items():
+        of_account = [cells for (_, of), cells in table.cells.items() if of == account]
+        found = {cell.grant: cell for cells in of_account for cell in cells}
+        texts = [
+            f"{escape(cell.grant)}: {escape(', '.join(cell.what))}"
+            + (f" [dim]({escape(cell.limits)})[/]" if cell.limits else "")
+            for cell in found.values()
+        ]
+        gives.add_row(number, escape(account), "\n".join(texts))
+    console.print(gives)
+
+
 def _print_explanation(explanation: Explanation) -> None:
     console = _console()
     console.print(f"caller   {escape(explanation.caller)}")
@@ -284,8 +297,12 @@ def _print_explanation(explanation: Explanation) -> None:
     console.print(f"outcome  [{colour}]{escape(explanation.summary)}[/]")
     if explanation.next_step:
         console.print(f"mend     {escape(explanation.next_step)}")
+    if explanation.google_sees:
+        console.print(f"google   sees the caller as {escape(explanation.google_sees)}")
+    # Folded, not cut: two names often differ at their ends alone.
+    why = Column("why", overflow="fold")
     table = Table(
-        "grant", "verdict", "why", title="Grants in the policy's order", title_justify="left"
+        "grant", "verdict", why, title="Grants in the policy's order", title_justify="left"
     )
     for each in explanation.considered:
         verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"

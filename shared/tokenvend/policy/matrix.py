@@ -41,9 +41,10 @@ td p {{ margin: 0 0 .3rem; }}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one grant gives: scopes and audiences as written, and the limits in words."""
+    """What one grant gives: kinds of token, scopes and audiences as written, limits in words."""
 
     grant: str
+    kinds: tuple[str, ...]
     what: tuple[str, ...]
     limits: str
     shadow: bool
@@ -114,8 +115,10 @@ def _cell(rule: GrantRule) -> Cell:
     shadow = rule.mode is Mode.SHADOW
     parts += ["shadow mode"] if shadow else []
     parts += ["attributed to the caller"] if rule.attributed else []
+    kinds = (("access", rule.access_token), ("ID", rule.id_token))
     return Cell(
         grant=rule.name,
+        kinds=tuple(kind for kind, limits in kinds if limits is not None),
         what=(
             *(scope.removeprefix(_SCOPE_ROOT) for scope in scopes),
             *(str(audience) for audience in audiences),
