@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from localcloud.aws import Template, TemplateError, load
 from localcloud.aws.routes import find
@@ -34,6 +35,38 @@ def test_the_repositorys_own_template_is_understood() -> None:
     assert routes["POST /v1/access-token"] == "AWS_IAM"
     assert routes["GET /healthz"] == "NONE"
     assert {route.function for route in api.routes} == {function.arn}
+
+
+def test_a_named_role_may_be_assumed_in_a_callers_name() -> None:
+    named = read(ROOT / "template.yaml", GoogleProvider=PROVIDER, RoleName="vend")
+    nameless = read(ROOT / "template.yaml", GoogleProvider=PROVIDER)
+    arn = f"arn:aws:iam::{ACCOUNT}:role/vend"
+    assert named.functions[0].environment["TOKENVEND_AWS_ROLE_ARN"] == arn
+    assert nameless.functions[0].environment["TOKENVEND_AWS_ROLE_ARN"] == ""
+
+
+def test_the_role_is_trusted_by_lambda_and_where_it_is_named_by_itself() -> None:
+    document = yaml_parse((ROOT / "template.yaml").read_text())
+    assert document["Conditions"] == {
+        "Attributed": {"Fn::Not": [{"Fn::Equals": [{"Ref": "RoleName"}, ""]}]}
+    }
+    role = document["Resources"]["VendFunctionRole"]["Properties"]
+    function, itself = role["AssumeRolePolicyDocument"]["Statement"]
+    assert function["Principal"] == {"Service": "lambda.amazonaws.com"}
+    condition, statement, otherwise = itself["Fn::If"]
+    assert (condition, otherwise) == ("Attributed", {"Ref": "AWS::NoValue"})
+    assert statement["Action"] == ["sts:AssumeRole", "sts:SetSourceIdentity"]
+    own = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${RoleName}"}
+    # The principal is the whole account, so everything hangs on the condition.
+    assert statement["Condition"] == {
+        "ArnEquals": {"aws:PrincipalArn": own},
+        "StringLike": {"sts:SourceIdentity": "caller.*"},
+    }
+    condition, (permission,), otherwise = role["Policies"]["Fn::If"]
+    assert (condition, otherwise) == ("Attributed", {"Ref": "AWS::NoValue"})
+    assert permission["PolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"], "Resource": own}
+    ]
 
 
 def test_ids_are_the_same_at_every_start() -> None:
@@ -69,6 +102,7 @@ def test_a_wrong_parameter_is_named(parameters: dict[str, str], message: str) ->
     [
         ("!Ref Api\n          LAB", "!Ref Nobody\n          LAB", "Ref Nobody"),
         ("LAB_API: !Ref Api", "LAB_API: !ImportValue Api", "Fn::ImportValue"),
+        ("LAB_API: !Ref Api", "LAB_API: !If [Nobody, a, b]", "no such condition"),
         ("LAB_API: !Ref Api", "LAB_API: !GetAtt Stage.Name", "GetAtt Stage.Name"),
         ("StageName: $default", "StageName: prod", "no stage"),
         ("ProtocolType: HTTP", "ProtocolType: WEBSOCKET", "ProtocolType"),
@@ -129,3 +163,27 @@ def test_the_default_route_takes_what_no_other_does() -> None:
     match = find([*ROUTES, default], "PUT", "/nowhere")
     assert match is not None
     assert match.route is default
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("!Equals [!Ref Policy, y]", "yes"),
+        ("!Equals [!Ref Policy, z]", "no"),
+        ("!Not [!Equals [!Ref Policy, z]]", "yes"),
+    ],
+)
+def test_a_condition_decides_between_two_values(tmp_path: Path, condition: str, value: str) -> None:
+    text = APP.read_text().replace("LAB_API: !Ref Api", 'LAB_API: !If [Asked, "yes", "no"]')
+    path = tmp_path / "template.yaml"
+    path.write_text(f"Conditions:\n  Asked: {condition}\n{text}")
+    template = read(path, GoogleProvider="x", Policy="y")
+    assert template.functions[0].environment["LAB_API"] == value
+
+
+def test_a_condition_of_another_form_is_an_error(tmp_path: Path) -> None:
+    text = APP.read_text().replace("LAB_API: !Ref Api", "LAB_API: !If [Asked, a, b]")
+    path = tmp_path / "template.yaml"
+    path.write_text(f"Conditions:\n  Asked: !Or [!Equals [a, a], !Equals [b, b]]\n{text}")
+    with pytest.raises(TemplateError, match="condition Asked"):
+        read(path, GoogleProvider="x", Policy="y")

@@ -110,6 +110,15 @@ def test_the_binding_of_the_world_is_the_callers_own(fresh: Cloud) -> None:
     assert members == [f"principalSet://iam.googleapis.com/{POOL}/attribute.caller/{ETL}"]
 
 
+def test_the_operators_page_shows_the_mapping_that_is_tried_here(fresh: Cloud) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    provider = next(p for p in fresh.world.google.workload_identity_pool_providers if p.aws)
+    mapping = provider.attribute_mapping.items()
+    assert {key for key, expression in mapping if f"= {expression}\n" not in page} == set()
+    condition = provider.attribute_condition.replace("111122223333", "ACCOUNT")
+    assert f"= {condition.replace('tokenvend', 'ROLE')}\n" in page
+
+
 def test_another_caller_of_the_grant_cannot_use_the_firsts_binding(
     fresh: Cloud, since: int
 ) -> None:

@@ -40,6 +40,7 @@ from tokenvend.policy.attribution import (
     session_name,
 )
 from tokenvend.policy.diff import Change, diff
+from tokenvend.policy.explain import explain
 from tokenvend.policy.lint import lint
 from tokenvend.policy.matrix import matrix
 from tokenvend.policy_source import PolicyInForce
@@ -332,3 +333,12 @@ def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
         ours.vend(ETL, IdTokenRequest("https://ledger.example"), deadline(), record)
     assert isinstance(record.grant, IdTokenGrant)
     assert record.grant.attributed
+
+
+def test_the_operator_is_told_what_google_sees_the_caller_as() -> None:
+    policy = compile_policy(POLICY)
+    told = explain(policy, ETL, AccessTokenRequest(grant="ledger"), NOW)
+    assert told.google_sees == caller_label(ETL) == "etl.wvxntcwhrrhozkhqiu6q"
+    assert explain(policy, ETL, AccessTokenRequest(grant="ours"), NOW).google_sees == ""
+    denied = explain(policy, ETL, AccessTokenRequest(grant="ledger", lifetime=43_200), NOW)
+    assert denied.google_sees == ""

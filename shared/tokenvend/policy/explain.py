@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tokenvend.errors import Denied
 from tokenvend.model import AccessTokenRequest, Grant
 from tokenvend.policy.asking import describe, matcher_for
+from tokenvend.policy.attribution import caller_label
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.decision import candidate_in, decide
 from tokenvend.policy.limits import Condition, refusals
@@ -65,7 +66,8 @@ class Considered:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """`granted` None: denied. `summary`: the outcome in a sentence; `next_step`: what would change
-    a denial, empty otherwise.
+    a denial, empty otherwise. `google_sees`: what Google knows the caller by, for a binding of its
+    own (`attribute.caller`); empty where the endpoint acts as itself.
     """
 
     caller: str
@@ -74,6 +76,7 @@ class Explanation:
     summary: str
     next_step: str
     considered: tuple[Considered, ...]
+    google_sees: str = ""
 
 
 def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> Explanation:
@@ -96,6 +99,7 @@ def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: 
         summary=summary,
         next_step=next_step,
         considered=tuple(_consider(rule, caller, request, now, chosen) for rule in policy.grants),
+        google_sees=caller_label(caller) if granted and granted.attributed else "",
     )
 
 
