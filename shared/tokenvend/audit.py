@@ -78,10 +78,15 @@ class AuditLog:
     def __init__(self, sink: Sink, *, instance: str, fingerprint_key: bytes = b"") -> None:
         self.fingerprint_key = fingerprint_key
         self._sink = sink
-        self._instance = instance
         self._lock = threading.Lock()
-        self._sequence = 0
-        self._previous = GENESIS
+        self.begin(instance)
+
+    def begin(self, instance: str) -> None:
+        """Start a chain of this name: at first, and in each process restored from one snapshot."""
+        with self._lock:
+            self._instance = instance
+            self._sequence = 0
+            self._previous = GENESIS
 
     def close(self, record: AuditRecord) -> None:
         """Write the record; raises whatever the sink raises."""

@@ -49,6 +49,15 @@ def test_two_instances_may_be_interleaved() -> None:
     assert not list(verify([mine[0], other.records[0], other.records[1], mine[1]]))
 
 
+def test_processes_restored_from_one_snapshot_have_chains_of_their_own() -> None:
+    sinks = [ListSink(), ListSink()]
+    for name, sink in zip("ab", sinks, strict=True):
+        log = AuditLog(sink, instance="snapshot")
+        log.begin(name)
+        log.close(AuditRecord("r", "t"))
+    assert list(verify([sinks[0].records[0], sinks[1].records[0]])) == []
+
+
 def altered(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     records[2]["outcome"] = "denied"
     return records

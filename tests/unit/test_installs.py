@@ -17,7 +17,14 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
 }
 EXTRAS = {
-    "aws": {"aws_lambda_powertools", "boto3", "botocore", "jwt", "cryptography"},
+    "aws": {
+        "snapshot_restore_py",
+        "aws_lambda_powertools",
+        "boto3",
+        "botocore",
+        "jwt",
+        "cryptography",
+    },
     "azure": {"azure", "jwt", "cryptography"},
     "cli": {"click", "rich"},
 }
@@ -76,3 +83,15 @@ def test_a_cold_start_loads_nothing_heavy(module: str) -> None:
     ended = run(code)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1].split() == ["loaded:"], ended.stdout
+
+
+def test_a_restored_snapshot_starts_an_audit_chain_of_its_own() -> None:
+    code = """
+import functions.aws.api as aws
+from snapshot_restore_py import get_after_restore
+before = aws.api.audit._instance
+for restore, arguments, named in get_after_restore():
+    restore(*arguments, **named)
+print("changed" if aws.api.audit._instance != before else "the same")
+"""
+    assert run(code).stdout.splitlines()[-1] == "changed"
