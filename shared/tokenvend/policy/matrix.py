@@ -26,6 +26,7 @@ table {{ border-collapse: collapse; }}
 th, td {{ border: 1px solid #8886; padding: .4rem .6rem; text-align: left; vertical-align: top; }}
 thead th {{ position: sticky; top: 0; background: Canvas; }}
 th {{ font-weight: 600; overflow-wrap: anywhere; max-width: 24rem; }}
+tbody th {{ min-width: 16rem; }}
 td p {{ margin: 0 0 .3rem; }}
 .shadow {{ color: #b45309; }}
 </style></head><body>
