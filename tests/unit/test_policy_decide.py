@@ -27,6 +27,7 @@ APP = "cccccccc-1111-1111-1111-111111111111"
 ISSUER = "https://token.actions.githubusercontent.com"
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 LANDING = "landing@acme.iam.gserviceaccount.com"
 ORDERS = "orders@acme.iam.gserviceaccount.com"
 NOW = 1_800_000_000
@@ -121,6 +122,29 @@ def test_the_first_grant_that_permits_the_whole_request_wins() -> None:
     assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.name == "one"
     assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).grant.name == "two"
     assert decide(held, ALIAS, AccessTokenRequest(grant="three"), NOW).grant.name == "three"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "given"),
+    [
+        ((WRITE, "openid"), (WRITE,)),
+        ((CLOUD_PLATFORM,), (READ, WRITE)),
+        ((CLOUD_PLATFORM, "openid", READ), (READ, WRITE)),
+        ((), (READ, WRITE)),
+    ],
+)
+def test_a_request_the_oauth_way_gets_what_the_grant_has_of_it(
+    scopes: tuple[str, ...], given: tuple[str, ...]
+) -> None:
+    asked = AccessTokenRequest(scopes=scopes, narrow=True)
+    got = decide(policy(grant()), ALIAS, asked, NOW).grant
+    assert isinstance(got, AccessTokenGrant)
+    assert got.scopes == given
+
+
+def test_a_request_the_oauth_way_for_nothing_the_grant_has_is_denied() -> None:
+    asked = AccessTokenRequest(scopes=("openid",), narrow=True)
+    assert "its scopes do not include" in denial(policy(grant()), ALIAS, asked)
 
 
 def test_two_grants_never_add_up() -> None:

@@ -37,6 +37,7 @@ ACCOUNT = "111122223333"
 GUIDS = [f"{digit * 8}-0000-0000-0000-000000000000" for digit in "ab"]
 ISSUER = "https://issuer.example"
 SCOPES = ["openid", "email", "https://www.googleapis.com/auth/pubsub"]
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 ACCOUNTS = ["a@acme.iam.gserviceaccount.com", "b@acme.iam.gserviceaccount.com"]
 NOW = 1_800_000_000
 
@@ -86,6 +87,7 @@ grants = st.fixed_dictionaries(
     optional={
         "id_token": _id,
         "mode": st.sampled_from(["enforce", "shadow"]),
+        "attribute": st.just("caller"),
         "expires": st.sampled_from(["2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z"]),
     },
 )
@@ -134,6 +136,22 @@ def test_a_narrower_request_never_gets_a_wider_token(
     assert second.lifetime == narrow.lifetime
     if narrow.scopes or not wide.scopes:
         assert set(second.scopes) <= set(first.scopes)
+
+
+_asked = st.lists(st.sampled_from([*SCOPES, CLOUD_PLATFORM]), min_size=1, unique=True)
+
+
+@given(grants, callers, _asked, st.data())
+def test_leaving_scopes_out_never_gets_more_the_oauth_way_either(
+    tree: dict[str, object], caller: Caller, asked: list[str], data: st.DataObject
+) -> None:
+    policy = compiled([{**tree, "mode": "enforce"}])
+    fewer = data.draw(st.lists(st.sampled_from(asked), min_size=1, unique=True))
+    all_of_it = vended(policy, caller, AccessTokenRequest(scopes=tuple(asked), narrow=True))
+    part_of_it = vended(policy, caller, AccessTokenRequest(scopes=tuple(fewer), narrow=True))
+    if isinstance(part_of_it, AccessTokenGrant):
+        assert isinstance(all_of_it, AccessTokenGrant)
+        assert set(part_of_it.scopes) <= set(all_of_it.scopes)
 
 
 @given(st.lists(grants, max_size=5), callers, requests)
@@ -190,7 +208,7 @@ def test_what_a_caller_is_told_it_can_have(trees: list[dict[str, object]], calle
         asked = AccessTokenRequest(grant=view.name, scopes=view.scopes, lifetime=view.max_lifetime)
         got = vended(policy, caller, asked)
         assert isinstance(got, AccessTokenGrant)
-        assert replace(got, delegates=()) == AccessTokenGrant(
+        assert replace(got, attributed=False) == AccessTokenGrant(
             view.name, view.service_account, view.scopes, view.max_lifetime
         )
 

@@ -190,10 +190,12 @@ def _scopes(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...
 
 def _narrowed(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
     """What the rule has of the scopes asked for. Clients that were told no scopes ask for
-    cloud-platform, which stands for everything: everything the rule has is the answer.
+    cloud-platform, which stands for everything: everything the rule has is the answer, whatever
+    else is asked beside it, so that leaving a scope out never gets more.
     """
-    known = tuple(scope for scope in limits.scopes if scope in request.scopes)
-    return limits.scopes if not known and CLOUD_PLATFORM in request.scopes else known
+    if CLOUD_PLATFORM in request.scopes:
+        return limits.scopes
+    return tuple(scope for scope in limits.scopes if scope in request.scopes)
 
 
 def _lifetime(limits: AccessLimits, request: AccessTokenRequest) -> int | None:
