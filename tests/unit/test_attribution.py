@@ -129,7 +129,7 @@ def test_two_callers_never_share_a_session_name(one: Caller, other: Caller) -> N
         (OidcCaller(GITHUB, "etl"), OidcCaller("https://gitlab.com", "etl")),
         (ETL, AwsCaller("arn:aws:iam::444455556666:role/etl", "444455556666", "etl")),
         (ETL, AwsCaller(f"arn:aws:iam::{ACCOUNT}:user/etl", ACCOUNT)),
-        # The same id in one text, of two issuers on two ports of one host.
+        # Issuer and subject, run together, read the same.
         (OidcCaller("https://idp.example", "8443:x"), OidcCaller("https://idp.example:8443", "x")),
     ],
 )

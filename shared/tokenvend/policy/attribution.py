@@ -87,7 +87,7 @@ def _readable(caller: Caller) -> str:
 
 
 def _digest(caller: Caller) -> str:
-    """Over separate fields: `oidc:https://a:b:c` could be two issuers' subjects in one text."""
+    """Over separate fields: no separator that stands in a subject makes it another issuer's."""
     match caller:
         case OidcCaller():
             names = [caller.kind, caller.issuer, caller.subject]
