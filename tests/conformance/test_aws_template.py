@@ -47,8 +47,8 @@ def test_a_named_role_may_be_assumed_in_a_callers_name() -> None:
 
 def test_the_role_is_trusted_by_lambda_and_where_it_is_named_by_itself() -> None:
     document = yaml_parse((ROOT / "template.yaml").read_text())
-    assert document["Conditions"] == {
-        "Attributed": {"Fn::Not": [{"Fn::Equals": [{"Ref": "RoleName"}, ""]}]}
+    assert document["Conditions"]["Attributed"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "RoleName"}, ""]}]
     }
     role = document["Resources"]["VendFunctionRole"]["Properties"]
     function, itself = role["AssumeRolePolicyDocument"]["Statement"]
@@ -62,11 +62,22 @@ def test_the_role_is_trusted_by_lambda_and_where_it_is_named_by_itself() -> None
         "ArnEquals": {"aws:PrincipalArn": own},
         "StringLike": {"sts:SourceIdentity": "caller.*"},
     }
-    condition, (permission,), otherwise = role["Policies"]["Fn::If"]
+    condition, permission, otherwise = role["Policies"][0]["Fn::If"]
     assert (condition, otherwise) == ("Attributed", {"Ref": "AWS::NoValue"})
     assert permission["PolicyDocument"]["Statement"] == [
         {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"], "Resource": own}
     ]
+
+
+def test_the_role_may_read_the_one_policy_it_is_told_of_and_nothing_else() -> None:
+    document = yaml_parse((ROOT / "template.yaml").read_text())
+    role = document["Resources"]["VendFunctionRole"]["Properties"]
+    condition, permission, otherwise = role["Policies"][1]["Fn::If"]
+    assert (condition, otherwise) == ("PolicyElsewhere", {"Ref": "AWS::NoValue"})
+    (statement,) = permission["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == {"Ref": "PolicyArn"}
+    assert all(action.split(":")[1].startswith(("Get", "Start")) for action in statement["Action"])
+    assert len(role["Policies"]) == 2
 
 
 def test_ids_are_the_same_at_every_start() -> None:
