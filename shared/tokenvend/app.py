@@ -22,6 +22,7 @@ from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
 from tokenvend.jwks import KeySets
+from tokenvend.mint import Mint
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import AzureSource, PackagedFile, PolicyStore, open_source
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 
     from tokenvend.audit import Sink
     from tokenvend.caller import VerifyAwsRequest
+    from tokenvend.mint import SessionSubject, Subject
     from tokenvend.model import AwsCaller, FederatedToken, Grant, Secret, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source import Source
-    from tokenvend.service import SessionSubject, Subject
     from tokenvend.transport import Deadline, Sender
 
 
@@ -203,8 +204,7 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
         size=settings.cache_entries,
     )
     subject, session_subject = platform.subjects(settings, transport)
-    vending = Vending(
-        policy=store.current,
+    mint = Mint(
         subject=subject,
         session_subject=session_subject,
         exchange=TokenExchange(
@@ -212,9 +212,8 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
         ),
         iam_credentials=IamCredentials(transport, host=iam_host, now=time.time),
         federated_tokens=federated,
-        vended_tokens=vended,
-        now=time.time,
     )
+    vending = Vending(store.current, mint, vended, now=time.time)
     return Ready(authenticator, vending, settings.audience or "")
 
 

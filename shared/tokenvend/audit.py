@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from tokenvend.masking import mask
 from tokenvend.model import AccessTokenGrant, IdTokenGrant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tokenvend.model import Caller, Grant
 
@@ -37,11 +38,39 @@ class Sink(Protocol):
         ...
 
 
+class Steps:
+    """How long each step of a request took: `durations`, in microseconds by the step's name.
+
+    `monotonic`: seconds. A step that is taken twice counts in full.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.durations: dict[str, int] = {}
+        self._monotonic = monotonic
+        self._started = monotonic()
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Time what is done inside, however it ends."""
+        before = self._monotonic()
+        try:
+            yield
+        finally:
+            self._add(step, self._monotonic() - before)
+
+    def stop(self) -> None:
+        """The whole request is over: its `total`."""
+        self._add("total", self._monotonic() - self._started)
+
+    def _add(self, step: str, seconds: float) -> None:
+        self.durations[step] = self.durations.get(step, 0) + int(seconds * 1_000_000)
+
+
 @dataclass(slots=True)
 class AuditRecord:
     """What is known of one request so far; `AuditLog.close` makes it final.
 
-    `time`: RFC 3339 UTC. `durations`: microseconds by step. `outcome`: `vended`, `answered` (a
+    `time`: RFC 3339 UTC. `outcome`: `vended`, `answered` (a
     route that vends nothing) or an error's code. `reason`: the operator's cause of a denial.
     `policy`: digest of the policy that decided; `policy_checked_at`: when its source last held it,
     epoch seconds, 0 where no policy was asked.
@@ -65,7 +94,7 @@ class AuditRecord:
     upstream_request_id: str = ""
     policy: str = ""
     policy_checked_at: int = 0
-    durations: dict[str, int] = field(default_factory=dict)
+    steps: Steps = field(default_factory=lambda: Steps(lambda: 0.0))
 
 
 class AuditLog:
@@ -223,7 +252,7 @@ def _render(record: AuditRecord) -> dict[str, Any]:
         "upstream_request_id": record.upstream_request_id,
         "policy": record.policy,
         "policy_checked_at": record.policy_checked_at,
-        "durations_us": dict(record.durations),
+        "durations_us": dict(record.steps.durations),
     }
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenvend import __version__, errors
-from tokenvend.audit import AuditRecord
+from tokenvend.audit import AuditRecord, Steps
 from tokenvend.errors import TokenvendError
 from tokenvend.model import AccessTokenRequest, HttpResponse
 from tokenvend.policy import grants_of
@@ -25,8 +24,6 @@ from tokenvend.wire import exchange, vending
 from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tokenvend.audit import AuditLog
     from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
@@ -112,7 +109,7 @@ class Api:
     def _close(self, visit: _Visit, response: HttpResponse) -> HttpResponse:
         record = visit.record
         record.status = response.status
-        record.durations["total"] = visit.elapsed()
+        record.steps.stop()
         try:
             self.audit.close(record)
         except Exception as failure:  # noqa: BLE001 -- whatever the sink raises, the rule holds
@@ -138,11 +135,11 @@ class _Visit:
     def __init__(self, api: Api, request: HttpRequest | errors.InvalidRequest) -> None:
         self._api = api
         self._came = request
-        self._started = api.monotonic()
-        self._deadline = Deadline(self._started + api.budget, api.monotonic)
+        self._deadline = Deadline.after(api.budget, api.monotonic)
         self.record = AuditRecord(
             request_id=str(uuid.uuid4()),
             time=rfc3339(int(api.now())),
+            steps=Steps(api.monotonic),
         )
 
     @property
@@ -156,10 +153,6 @@ class _Visit:
         if isinstance(self._api.state, errors.Misconfigured):
             raise self._api.state
         return self._api.state
-
-    def elapsed(self) -> int:
-        """Microseconds since the request came in."""
-        return int((self._api.monotonic() - self._started) * 1_000_000)
 
     def answer(self) -> HttpResponse:
         """The routed answer; raises TokenvendError."""
@@ -211,7 +204,7 @@ class _Visit:
         body, media_type = self._body(exchange.FORM, "application/json")
         wanted = exchange.parse_exchange(body, media_type, ready.audience)
         self.record.asked = {"kind": "access_token", "grant": wanted.grant, "scopes": wanted.scopes}
-        with self._timed("authenticate"):
+        with self.record.steps.timed("authenticate"):
             caller = ready.authenticator.authenticate_subject_token(
                 wanted.subject_token_type, wanted.subject_token, wanted.audience, self._deadline
             )
@@ -260,7 +253,7 @@ class _Visit:
         return self._ok(vending.render_token(token, int(self._api.now())))
 
     def _vend(self, caller: Caller, wanted: TokenRequest) -> VendedToken:
-        with self._timed("vend"):
+        with self.record.steps.timed("vend"):
             token = self._ready.vending.vend(caller, wanted, self._deadline, self.record)
         self.record.outcome = "vended"
         self.record.expires_at = rfc3339(token.expires_at)
@@ -268,7 +261,7 @@ class _Visit:
         return token
 
     def _authenticate(self) -> Caller:
-        with self._timed("authenticate"):
+        with self.record.steps.timed("authenticate"):
             caller = self._ready.authenticator.authenticate(self._request, self._deadline)
         self.record.caller = caller
         return caller
@@ -297,14 +290,6 @@ class _Visit:
             **more,
         }
         return HttpResponse(status, headers, body)
-
-    @contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
-        before = self.elapsed()
-        try:
-            yield
-        finally:
-            self.record.durations[step] = self.elapsed() - before
 
 
 TOKEN_ROUTE = "/v1/token"  # noqa: S105 -- a path

@@ -18,12 +18,14 @@ from tokenvend.cache import Cache
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials
 from tokenvend.google.sts import TokenExchange
+from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenGrant,
     AccessTokenRequest,
     AwsCaller,
     Caller,
     EntraCaller,
+    FederatedToken,
     IdTokenGrant,
     IdTokenRequest,
     LambdaCaller,
@@ -31,6 +33,7 @@ from tokenvend.model import (
     Secret,
     SubjectToken,
     SubjectTokenType,
+    VendedToken,
 )
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.attribution import (
@@ -265,14 +268,20 @@ def vending(google: Google, sessions: Sessions | None) -> Vending:
     in_force = PolicyInForce(compile_policy(POLICY), NOW, NOW)
     return Vending(
         policy=lambda: in_force,
-        subject=Ours(),
-        exchange=TokenExchange(google, audience="a", sts_host="sts.googleapis.com", now=clock),
-        iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
-        federated_tokens=Cache(life=lambda token: (token.issued_at, token.expires_at), now=clock),
-        vended_tokens=Cache(life=lambda token: (token.issued_at, token.expires_at), now=clock),
+        mint=Mint(
+            subject=Ours(),
+            exchange=TokenExchange(google, audience="a", sts_host="sts.googleapis.com", now=clock),
+            iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
+            federated_tokens=Cache(life=life, now=clock),
+            session_subject=sessions,
+        ),
+        vended_tokens=Cache(life=life, now=clock),
         now=clock,
-        session_subject=sessions,
     )
+
+
+def life(token: FederatedToken | VendedToken) -> tuple[int, int]:
+    return token.issued_at, token.expires_at
 
 
 def clock() -> float:

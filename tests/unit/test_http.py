@@ -107,6 +107,7 @@ def test_a_vended_token_is_recorded_by_its_fingerprint_alone() -> None:
     record = world.records[0]
     assert record["outcome"] == "vended"
     assert record["token_fingerprint"] == Secret(TOKEN).fingerprint()
+    assert set(record["durations_us"]) == {"authenticate", "vend", "total"}
     assert TOKEN not in json.dumps(world.records)
 
 

@@ -15,6 +15,7 @@ import yaml
 from tests.unit.issuing import NOW, deadline
 from tokenvend.audit import AuditRecord
 from tokenvend.cache import Cache
+from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -96,10 +97,12 @@ def vending(google: Google, size: int = 1024) -> Vending:
 
     return Vending(
         policy=lambda: PolicyInForce(POLICY, loaded_at=NOW, checked_at=NOW),
-        subject=google,
-        exchange=google,  # type: ignore[arg-type]
-        iam_credentials=google,  # type: ignore[arg-type]
-        federated_tokens=cache(),
+        mint=Mint(
+            subject=google,
+            exchange=google,  # type: ignore[arg-type]
+            iam_credentials=google,  # type: ignore[arg-type]
+            federated_tokens=cache(),
+        ),
         vended_tokens=cache(),
         now=lambda: NOW,
     )

@@ -1,0 +1,118 @@
+"""One grant into one token: our identity, the token exchange, impersonation.
+
+The federated token is kept once per process and identity: Google's STS has the smallest quota of
+all that we call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from tokenvend.errors import Misconfigured
+from tokenvend.google.errors import FederatedTokenRejected
+from tokenvend.model import AccessTokenGrant, IdTokenGrant, VendedToken
+from tokenvend.policy.attribution import session_name
+
+if TYPE_CHECKING:
+    from tokenvend.audit import AuditRecord
+    from tokenvend.cache import Cache
+    from tokenvend.google.iamcredentials import IamCredentials
+    from tokenvend.google.sts import TokenExchange
+    from tokenvend.model import Caller, FederatedToken, Grant, SubjectToken
+    from tokenvend.transport import Deadline
+
+# Impersonation needs no more than this; cloud-platform would let a leaked federated token act.
+# https://cloud.google.com/iam/docs/reference/credentials/rest
+IMPERSONATION_SCOPE = "https://www.googleapis.com/auth/iam"
+
+
+class Subject(Protocol):
+    """Our own identity on the platform we run on."""
+
+    def token(self, deadline: Deadline) -> SubjectToken:
+        """A subject token for Google's STS."""
+        ...
+
+
+class SessionSubject(Protocol):
+    """Our own identity in the name of somebody else, where the platform can do that."""
+
+    def token(self, session_name: str, deadline: Deadline) -> SubjectToken:
+        """A subject token for Google's STS that carries this name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mint:
+    """Makes the token of a grant; never decides.
+
+    `federated_tokens`: by the caller's session name (empty for our own identity) and scopes.
+    `session_subject` None: the platform cannot name the caller, and attributed grants fail.
+    """
+
+    subject: Subject
+    exchange: TokenExchange
+    iam_credentials: IamCredentials
+    federated_tokens: Cache[tuple[str, ...], FederatedToken]
+    session_subject: SessionSubject | None = None
+
+    def __call__(
+        self, caller: Caller, grant: Grant, deadline: Deadline, record: AuditRecord
+    ) -> VendedToken:
+        """A new token; `record` gets the time that each step took, and Google our request id.
+
+        Raises Misconfigured, RateLimited, UpstreamRefused, UpstreamUnavailable, DeadlineExceeded.
+        """
+        session = session_name(caller) if grant.attributed else ""
+        if isinstance(grant, AccessTokenGrant) and grant.service_account is None:
+            direct = self._exchange(session, grant.scopes, deadline, record)
+            return VendedToken(direct.value, grant, direct.issued_at, direct.expires_at)
+        federated = self._federated(session, deadline, record)
+        try:
+            return self._impersonate(federated, grant, deadline, record)
+        except FederatedTokenRejected:
+            # The kept one no longer counts (its provider was made anew, say): once more, afresh.
+            self.federated_tokens.clear()
+            federated = self._federated(session, deadline, record)
+            return self._impersonate(federated, grant, deadline, record)
+
+    def _impersonate(
+        self, federated: FederatedToken, grant: Grant, deadline: Deadline, record: AuditRecord
+    ) -> VendedToken:
+        with record.steps.timed("impersonation"):
+            match grant:
+                case AccessTokenGrant():
+                    return self.iam_credentials.generate_access_token(
+                        federated, grant, deadline, record.request_id
+                    )
+                case IdTokenGrant():
+                    return self.iam_credentials.generate_id_token(
+                        federated, grant, deadline, record.request_id
+                    )
+
+    def _federated(self, session: str, deadline: Deadline, record: AuditRecord) -> FederatedToken:
+        # Without the session in the key, one caller's token would act in another's name.
+        token, _ = self.federated_tokens.get_or_mint(
+            (session, IMPERSONATION_SCOPE),
+            lambda: self._exchange(session, (IMPERSONATION_SCOPE,), deadline, record),
+            deadline,
+        )
+        return token
+
+    def _exchange(
+        self, session: str, scopes: tuple[str, ...], deadline: Deadline, record: AuditRecord
+    ) -> FederatedToken:
+        with record.steps.timed("subject_token"):
+            subject_token = self._subject_token(session, deadline)
+        with record.steps.timed("token_exchange"):
+            return self.exchange.exchange(subject_token, scopes, deadline)
+
+    def _subject_token(self, session: str, deadline: Deadline) -> SubjectToken:
+        if not session:
+            return self.subject.token(deadline)
+        if self.session_subject is None:
+            # Such a policy is refused at load; a token in our own name would break its promise.
+            msg = "This endpoint cannot name its callers to Google, as the policy asks it to."
+            raise Misconfigured(msg, cause="an attributed grant where there are no role sessions")
+        return self.session_subject.token(session, deadline)
