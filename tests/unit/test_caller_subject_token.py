@@ -28,8 +28,8 @@ from localcloud.aws.accounts import AccessKey, Accounts
 from localcloud.web import Headers, Request
 from localcloud.world import World
 from tests.unit.issuing import NOW, Recorder, deadline
+from tokenvend.aws_sts import MAX_ANSWER
 from tokenvend.caller.subject_token import (
-    MAX_ANSWER,
     MAX_TOKEN,
     AwsSubjectTokenSettings,
     verify_aws_request,

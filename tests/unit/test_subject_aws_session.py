@@ -21,6 +21,7 @@ from localcloud.web import Headers, Request, Response
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Script, script
+from tokenvend.aws_sts import MAX_ANSWER
 from tokenvend.errors import (
     Misconfigured,
     RateLimited,
@@ -29,7 +30,7 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken
-from tokenvend.subject.aws_session import MAX_ANSWER, AwsSessionSubject, OwnRole
+from tokenvend.subject.aws_session import AwsSessionSubject, OwnRole
 from tokenvend.subject.sigv4 import AwsCredentials, signed_headers
 from tokenvend.transport import Answer, Call
 

@@ -23,31 +23,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from tokenvend import aws_sts
 from tokenvend.caller.aws import principal
 from tokenvend.errors import (
     InvalidRequest,
     Misconfigured,
-    RateLimited,
     TokenvendError,
     Unauthenticated,
-    UpstreamUnavailable,
 )
 from tokenvend.transport import Call
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from xml.etree.ElementTree import Element
 
     from tokenvend.model import AwsCaller, Secret
     from tokenvend.transport import Answer, Deadline, Sender
 
 MAX_TOKEN = 16 * 1024
 """Characters of the URL-encoded token; a session token takes 1 to 4 KB of it."""
-MAX_ANSWER = 64 * 1024
 MAX_AGE = 300
 """Seconds after its date that a request counts. AWS itself would take it for 15 minutes."""
 MAX_SKEW = 60
@@ -56,8 +54,6 @@ MAX_SKEW = 60
 TARGET = "x-goog-cloud-target-resource"
 _GOOGLE = ("//iam.googleapis.com/", "https://iam.googleapis.com/")
 
-_REGION = re.compile(r"(?P<area>us-gov|cn|us|eu|ap|sa|ca|me|af|il|mx)-[a-z]{1,16}-[0-9]{1,2}")
-_PARTITIONS = {"us-gov": "aws-us-gov", "cn": "aws-cn"}
 # Compared as text, not parsed: every other spelling of these two parameters is another request.
 _QUERIES = frozenset(
     {
@@ -82,12 +78,6 @@ _HEADERS = {
 }
 _REQUIRED = ("authorization", "host", "x-amz-date", TARGET)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-_ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
-_THROTTLED = frozenset(
-    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"}
-)
-_RETRY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +97,18 @@ class AwsSubjectTokenSettings:
             # A request for Google's provider is a Google subject token: it must not work twice.
             msg = "The audience of AWS subject tokens must be our own, not a Google provider's."
             raise Misconfigured(msg)
-        if not self.regions or not all(_REGION.fullmatch(region) for region in self.regions):
+        try:
+            hosts = self.hosts
+        except ValueError:
+            hosts = {}
+        if not hosts:
             msg = "AWS subject tokens need the AWS regions they may be signed for."
             raise Misconfigured(msg)
 
     @property
     def hosts(self) -> Mapping[str, str]:
         """Regions by the host of their AWS STS; the hosts are for the transport's list too."""
-        return {_host(region): region for region in self.regions}
+        return {aws_sts.host(region): region for region in self.regions}
 
 
 def verify_aws_request(
@@ -142,9 +136,9 @@ def verify_aws_request(
         {name: headers[name] for name in ("authorization", *signed) if name != "host"},
     )
     answer = sender.send(call, deadline, repeatable=True)
-    arn, account = _identity(answer)
-    if arn.split(":")[1:2] != [_partition(settings.hosts[host])]:
-        raise _unusable("AWS STS named a principal of another partition")
+    arn, account = _identity(answer, now)
+    if arn.split(":")[1:2] != [aws_sts.partition(settings.hosts[host])]:
+        raise aws_sts.unusable("AWS STS named a principal of another partition")
     return principal(arn, account)
 
 
@@ -254,58 +248,20 @@ def _check_target(target: str, settings: AwsSubjectTokenSettings, *, is_signed: 
         raise Unauthenticated(msg, cause="AWS subject token with an unsigned audience")
 
 
-def _identity(answer: Answer) -> tuple[str, str]:
+def _identity(answer: Answer, now: float) -> tuple[str, str]:
     """ARN and account in AWS STS's answer."""
-    from xml.etree import ElementTree as ET  # noqa: PLC0415 - 20 ms that other callers never need
-
-    if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
-        raise _refusal(answer)
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"text/xml", "application/xml"} or len(answer.body) > MAX_ANSWER:
-        raise _unusable("AWS STS did not answer XML of a sensible size")
-    # Entities and external documents need a DTD, and a DTD needs `<!`; AWS's answers have none.
-    if b"<!" in answer.body:
-        raise _unusable("AWS STS answered with a DTD")
-    try:
-        root = ET.fromstring(answer.body.decode("utf-8"))  # noqa: S314 - no DTD, so no entities
-    except (ET.ParseError, ValueError):
-        raise _unusable("AWS STS did not answer well-formed XML") from None
-    results = root.findall(f"{_NAMESPACE}GetCallerIdentityResult")
-    if root.tag != f"{_NAMESPACE}GetCallerIdentityResponse" or len(results) != 1:
-        raise _unusable("AWS STS did not answer one GetCallerIdentity result")
-    return _text(results[0], "Arn"), _text(results[0], "Account")
+    if answer.status != HTTPStatus.OK:
+        raise _refusal(answer, now)
+    result = aws_sts.result(answer, "GetCallerIdentity")
+    return aws_sts.text(result, "Arn"), aws_sts.text(result, "Account")
 
 
-def _text(result: Element, name: str) -> str:
-    found = result.findall(f"{_NAMESPACE}{name}")
-    if len(found) != 1 or len(found[0]) or not found[0].text:
-        raise _unusable(f"AWS STS's answer does not hold one {name}")
-    return found[0].text
-
-
-def _refusal(answer: Answer) -> TokenvendError:
-    match = _ERROR_CODE.search(answer.body[:MAX_ANSWER])
-    code = match[1].decode() if match else "no code"
-    cause = f"AWS STS answered {answer.status}, {code}"
-    if answer.status == 429 or code in _THROTTLED:  # noqa: PLR2004 - HTTP's own number
-        msg = "AWS STS is throttling. Try again in a few seconds."
-        return RateLimited(msg, cause=cause, retry_after=_RETRY)
+def _refusal(answer: Answer, now: float) -> TokenvendError:
+    throttled = aws_sts.throttling(answer, now)
+    if throttled is not None:
+        return throttled
+    cause = f"AWS STS answered {answer.status}, {aws_sts.error_code(answer)}"
     if answer.status in {400, 401, 403}:
         msg = "AWS does not accept the signed request: sign a new one with valid credentials."
         return Unauthenticated(msg, cause=cause)
-    return _unusable(cause)
-
-
-def _unusable(cause: str) -> UpstreamUnavailable:
-    msg = "AWS STS cannot say who is calling right now. Try again in a few seconds."
-    return UpstreamUnavailable(msg, cause=cause, retry_after=_RETRY)
-
-
-def _host(region: str) -> str:
-    suffix = "amazonaws.com.cn" if _partition(region) == "aws-cn" else "amazonaws.com"
-    return f"sts.{region}.{suffix}"
-
-
-def _partition(region: str) -> str:
-    match = _REGION.fullmatch(region)
-    return _PARTITIONS.get(match["area"], "aws") if match else ""
+    return aws_sts.unusable(cause)

@@ -19,31 +19,26 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from tokenvend import aws_sts
 from tokenvend.cache import Cache
 from tokenvend.errors import (
     Misconfigured,
-    RateLimited,
     TokenvendError,
     UpstreamRefused,
-    UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken
 from tokenvend.subject.aws import sign_get_caller_identity
 from tokenvend.subject.sigv4 import SETUP, AwsCredentials, signed_headers, sts_host
-from tokenvend.transport import Call, retry_after
+from tokenvend.transport import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from xml.etree.ElementTree import Element
 
     from tokenvend.transport import Answer, Deadline, Sender
 
 # The most that role chaining gives, in seconds, and what every role allows.
 SESSION_LIFE = 3600
 MAX_SESSIONS = 1024
-MAX_ANSWER = 64 * 1024
-DEFAULT_RETRY_AFTER = 2
-_NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 _ROLE = re.compile(
     r"arn:(?:aws|aws-cn|aws-us-gov):iam::[0-9]{12}:role/(?:[A-Za-z0-9_+=,.@-]{1,510}/)*"
     r"[A-Za-z0-9_+=,.@-]{1,64}"
@@ -52,11 +47,7 @@ _SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 _ACCESS_KEY = re.compile(r"[A-Z0-9]{16,128}")
 _KEY = re.compile(r"[A-Za-z0-9+/=_-]{1,8192}")
 _MOMENT = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}Z")
-_ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
 _ACTION = re.compile(rb"not authorized to perform: (sts:[A-Za-z]{1,64})")
-_THROTTLED = frozenset(
-    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"}
-)
 _REFUSED = (
     "AWS refused this endpoint a session in the caller's name. Its operator has to mend this: pass "
     "on the request id."
@@ -164,19 +155,21 @@ class AwsSessionSubject:
         return self._session(answer, name)
 
     def _session(self, answer: Answer, name: str) -> _Session:
-        result = _result(answer)
-        if _text(result, "AssumedRoleUser/Arn") != self._role.session_arn(name):
-            raise _unusable("AWS STS answered with the session of somebody else")
-        if _text(result, "SourceIdentity") != name:
-            raise _unusable("AWS STS answered with another source identity")
+        result = aws_sts.result(answer, "AssumeRole")
+        if aws_sts.text(result, "AssumedRoleUser/Arn") != self._role.session_arn(name):
+            raise aws_sts.unusable("AWS STS answered with the session of somebody else")
+        if aws_sts.text(result, "SourceIdentity") != name:
+            raise aws_sts.unusable("AWS STS answered with another source identity")
         now = int(self._now())
         # However late our clock is: never longer than the hour that was asked for.
-        expires_at = min(_moment(_text(result, "Credentials/Expiration")), now + SESSION_LIFE)
+        expires_at = min(
+            _moment(aws_sts.text(result, "Credentials/Expiration")), now + SESSION_LIFE
+        )
         return _Session(
             AwsCredentials(
-                _matching(_ACCESS_KEY, _text(result, "Credentials/AccessKeyId")),
-                Secret(_matching(_KEY, _text(result, "Credentials/SecretAccessKey"))),
-                Secret(_matching(_KEY, _text(result, "Credentials/SessionToken"))),
+                _matching(_ACCESS_KEY, aws_sts.text(result, "Credentials/AccessKeyId")),
+                Secret(_matching(_KEY, aws_sts.text(result, "Credentials/SecretAccessKey"))),
+                Secret(_matching(_KEY, aws_sts.text(result, "Credentials/SessionToken"))),
                 expires_at,
             ),
             now,
@@ -193,36 +186,9 @@ class _Session:
     expires_at: int
 
 
-def _result(answer: Answer) -> Element:
-    from xml.etree import ElementTree as ET  # noqa: PLC0415 - 20 ms that other grants never need
-
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"text/xml", "application/xml"} or len(answer.body) > MAX_ANSWER:
-        raise _unusable("AWS STS did not answer XML of a sensible size")
-    # Entities and external documents need a DTD, and a DTD needs `<!`; AWS's answers have none.
-    if b"<!" in answer.body:
-        raise _unusable("AWS STS answered with a DTD")
-    try:
-        # Decoded here: in UTF-16, which the parser would follow, `<!` has other bytes.
-        root = ET.fromstring(answer.body.decode("utf-8"))  # noqa: S314 - no DTD, so no entities
-    except (ET.ParseError, ValueError):
-        raise _unusable("AWS STS did not answer well-formed XML") from None
-    results = root.findall(f"{_NAMESPACE}AssumeRoleResult")
-    if root.tag != f"{_NAMESPACE}AssumeRoleResponse" or len(results) != 1:
-        raise _unusable("AWS STS did not answer one AssumeRole result")
-    return results[0]
-
-
-def _text(result: Element, path: str) -> str:
-    found = result.findall("/".join(f"{_NAMESPACE}{name}" for name in path.split("/")))
-    if len(found) != 1 or len(found[0]) or not found[0].text:
-        raise _unusable(f"AWS STS's answer does not hold one {path}")
-    return found[0].text
-
-
 def _matching(pattern: re.Pattern[str], text: str) -> str:
     if not pattern.fullmatch(text):
-        raise _unusable("AWS STS answered with malformed credentials")
+        raise aws_sts.unusable("AWS STS answered with malformed credentials")
     return text
 
 
@@ -231,29 +197,19 @@ def _moment(text: str) -> int:
         _matching(_MOMENT, text)
         return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
     except ValueError:
-        raise _unusable("AWS STS answered with a malformed expiration") from None
+        raise aws_sts.unusable("AWS STS answered with a malformed expiration") from None
 
 
 def _refusal(answer: Answer, now: float) -> TokenvendError:
     """What a failed AssumeRole means; of AWS's text only its code and the action are taken."""
-    body = answer.body[:MAX_ANSWER]
-    match = _ERROR_CODE.search(body)
-    code = match[1].decode() if match else "no code"
+    throttled = aws_sts.throttling(answer, now)
+    if throttled is not None:
+        return throttled
+    code = aws_sts.error_code(answer)
     cause = f"AssumeRole of our own role: AWS STS answered {answer.status} {code}"
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
-        msg = "AWS STS throttles this endpoint. Try again after the time given."
-        wait = retry_after(answer.headers, now)
-        return RateLimited(
-            msg, cause=cause, retry_after=DEFAULT_RETRY_AFTER if wait is None else wait
-        )
     if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        action = _ACTION.search(body)
+        action = _ACTION.search(answer.body[: aws_sts.MAX_ANSWER])
         refused = f" ({action[1].decode()} is refused)" if action else ""
         mending = _MENDING.get(code, "no known cause; look the request up in CloudTrail")
         return UpstreamRefused(_REFUSED, cause=f"{cause}{refused}: {mending}")
-    return _unusable(cause)
-
-
-def _unusable(cause: str) -> UpstreamUnavailable:
-    msg = "AWS STS did not answer sensibly. Try again shortly."
-    return UpstreamUnavailable(msg, cause=cause, retry_after=DEFAULT_RETRY_AFTER)
+    return aws_sts.unusable(cause)

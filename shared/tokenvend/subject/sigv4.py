@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tokenvend import aws_sts
 from tokenvend.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tokenvend.model import Secret
 
 SETUP = "This endpoint has no usable AWS identity. Ask its operator to look at the log."
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -40,11 +40,11 @@ class AwsCredentials:
 
 def sts_host(region: str) -> str:
     """The regional AWS STS endpoint's hostname. Raises Misconfigured for what is no region."""
-    if not _REGION.fullmatch(region):
-        raise Misconfigured(SETUP, cause=f"AWS region {region!r} is not one; set AWS_REGION")
-    # The China partition has a domain of its own; GovCloud uses the common one.
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"sts.{region}.{suffix}"
+    try:
+        return aws_sts.host(region)
+    except ValueError as wrong:
+        cause = f"AWS_REGION {wrong}, not {region[:40]!r}"
+        raise Misconfigured(SETUP, cause=cause) from None
 
 
 def signed_headers(

@@ -1,0 +1,102 @@
+"""AWS STS's endpoints and answers, for whoever asks it: about a caller, or for a session of ours.
+
+Refused: a region that would name another host or partition, and an answer that is not one result in
+a small well-formed document without DTD. AWS's own texts go no further than their error code.
+AWS STS API Reference 2011-06-15.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tokenvend.errors import RateLimited, UpstreamUnavailable
+from tokenvend.transport import retry_after
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from tokenvend.transport import Answer
+
+MAX_ANSWER = 64 * 1024
+# Seconds to wait where AWS does not say.
+DEFAULT_RETRY_AFTER = 2
+_REGION = re.compile(r"(?P<area>us-gov|[a-z]{2})-[a-z]{1,16}-[0-9]{1,2}")
+_PARTITIONS = {"us-gov": "aws-us-gov", "cn": "aws-cn"}
+_NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
+_THROTTLED = frozenset(
+    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"}
+)
+
+
+def partition(region: str) -> str:
+    """`aws`, `aws-cn` or `aws-us-gov`. Raises ValueError for a region of none of them."""
+    match = _REGION.fullmatch(region)
+    if match is None:
+        raise ValueError("must be an AWS region such as eu-west-1")
+    return _PARTITIONS.get(match["area"], "aws")
+
+
+def host(region: str) -> str:
+    """The hostname of the region's AWS STS. Raises ValueError as `partition`."""
+    # China has a domain of its own; GovCloud uses the common one.
+    suffix = "amazonaws.com.cn" if partition(region) == "aws-cn" else "amazonaws.com"
+    return f"sts.{region}.{suffix}"
+
+
+def result(answer: Answer, action: str) -> Element:
+    """The one result of `action` in a successful answer. Raises UpstreamUnavailable."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - 20 ms that most requests never need
+
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {"text/xml", "application/xml"} or len(answer.body) > MAX_ANSWER:
+        raise unusable("AWS STS did not answer XML of a sensible size")
+    # Entities and external documents need a DTD, and a DTD needs `<!`; AWS's answers have none.
+    if b"<!" in answer.body:
+        raise unusable("AWS STS answered with a DTD")
+    try:
+        # Decoded here: in UTF-16, which the parser would follow, `<!` has other bytes.
+        root = ET.fromstring(answer.body.decode("utf-8"))  # noqa: S314 - no DTD, so no entities
+    except (ET.ParseError, ValueError):
+        raise unusable("AWS STS did not answer well-formed XML") from None
+    results = root.findall(f"{_NAMESPACE}{action}Result")
+    if root.tag != f"{_NAMESPACE}{action}Response" or len(results) != 1:
+        raise unusable(f"AWS STS did not answer one {action} result")
+    return results[0]
+
+
+def text(element: Element, path: str) -> str:
+    """The text of the one element at `path`, such as `Credentials/AccessKeyId`.
+
+    Raises UpstreamUnavailable.
+    """
+    found = element.findall("/".join(f"{_NAMESPACE}{name}" for name in path.split("/")))
+    if len(found) != 1 or len(found[0]) or not found[0].text:
+        raise unusable(f"AWS STS's answer does not hold one {path}")
+    return found[0].text
+
+
+def error_code(answer: Answer) -> str:
+    """AWS's code in a failed answer, such as `AccessDenied`; `no code` where there is none."""
+    match = _ERROR_CODE.search(answer.body[:MAX_ANSWER])
+    return match[1].decode() if match else "no code"
+
+
+def throttling(answer: Answer, now: float) -> RateLimited | None:
+    """What to raise when AWS STS throttles, which it says with a 400. `now`: epoch seconds."""
+    code = error_code(answer)
+    if answer.status != 429 and code not in _THROTTLED:  # noqa: PLR2004 - HTTP's own number
+        return None
+    wait = retry_after(answer.headers, now)
+    return RateLimited(
+        "AWS STS is throttling. Try again after the time given.",
+        cause=f"AWS STS answered {answer.status}, {code}",
+        retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
+    )
+
+
+def unusable(cause: str) -> UpstreamUnavailable:
+    """What to raise when an answer is none."""
+    msg = "AWS STS did not answer sensibly. Try again in a few seconds."
+    return UpstreamUnavailable(msg, cause=cause, retry_after=DEFAULT_RETRY_AFTER)
