@@ -16,6 +16,7 @@ import ipaddress
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
@@ -75,11 +76,9 @@ class Answer:
 
     def json(self) -> object:
         """The body as JSON. Raises UpstreamUnavailable when it is none."""
-        try:
+        # Raised outside `except`: the decoder's error quotes the document, which may hold a token.
+        with suppress(ValueError, RecursionError):
             return json.loads(self.body)
-        except (ValueError, RecursionError):
-            # The decoder's own error quotes the document, which may hold a token.
-            pass
         msg = "An upstream sent an answer that cannot be read. Try again shortly."
         raise UpstreamUnavailable(msg, cause=f"status {self.status}, body is not JSON")
 

@@ -9,7 +9,6 @@ policy has to stay.
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any, assert_never
 
 from tokenvend.errors import (
@@ -21,10 +20,10 @@ from tokenvend.errors import (
 )
 from tokenvend.policy_source.source import AppConfigProfile, SsmParameter
 from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
+from tokenvend.sidework import SideWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
 
     from tokenvend.transport import Deadline
 
@@ -68,39 +67,26 @@ class AwsReader:
         self._environ = environ
         self._proxy = proxy
         self._ca_bundle = ca_bundle
-        self._lock = threading.Lock()
-        self._reading: Future[str] | None = None
+        self._reading = SideWork(self._read, self._failed)
         self._fetch: Callable[[], Any] | None = None
 
     def __call__(self, deadline: Deadline) -> str:
         """The text now. Raises Misconfigured, UpstreamRefused, UpstreamUnavailable,
         DeadlineExceeded.
 
-        The SDK knows no deadline, so it works in a thread of its own; who comes while it still
-        works joins it.
+        The SDK knows no deadline, so it works aside.
         """
-        from concurrent.futures import Future  # noqa: PLC0415 - off the other sources' path
+        late = DeadlineExceeded(POLICY_UNREAD, cause="AWS did not answer in time")
+        return self._reading.join(deadline, late=late)
 
-        with self._lock:
-            reading = self._reading
-            if reading is None or reading.done():
-                reading = self._reading = Future()
-                threading.Thread(target=self._read, args=(reading,), daemon=True).start()
-        try:
-            return reading.result(deadline.remaining())
-        except TimeoutError:
-            raise DeadlineExceeded(POLICY_UNREAD, cause="AWS did not answer in time") from None
+    def _read(self) -> str:
+        if self._fetch is None:
+            self._fetch = self._open()
+        return policy_text(self._fetch())
 
-    def _read(self, reading: Future[str]) -> None:
-        try:
-            if self._fetch is None:
-                self._fetch = self._open()
-            text = policy_text(self._fetch())
-        except Exception as error:  # noqa: BLE001 - the SDK's own, whatever it is
-            self._fetch = None
-            reading.set_exception(_failure(error))
-        else:
-            reading.set_result(text)
+    def _failed(self, error: Exception) -> TokenvendError:
+        self._fetch = None
+        return _failure(error)
 
     def _open(self) -> Callable[[], Any]:
         try:

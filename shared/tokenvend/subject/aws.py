@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,11 +22,11 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
+from tokenvend.sidework import SideWork
 from tokenvend.subject.sigv4 import SETUP, AwsCredentials, signed_headers, sts_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
 
     from botocore.credentials import Credentials
 
@@ -88,8 +87,7 @@ class AwsSubject:
         self._audience = audience
         self._region = region
         self._now = now
-        self._lock = threading.Lock()
-        self._asking: Future[AwsCredentials] | None = None
+        self._asking = SideWork(self._chain_credentials, _chain_failure)
         self._chain: Credentials | None = None
 
     def token(self, deadline: Deadline) -> SubjectToken:
@@ -117,34 +115,9 @@ class AwsSubject:
         )
 
     def _from_chain(self, deadline: Deadline) -> AwsCredentials:
-        """Asks botocore in a thread of its own: it retries and sleeps as it likes, and a caller
-        must not wait past the deadline. Who comes later joins the asking under way.
-        """
-        from concurrent.futures import Future  # noqa: PLC0415 - off the path of Lambda's keys
-
-        late = DeadlineExceeded(
-            "The request took too long. Try again.", cause="waited for AWS credentials"
-        )
-        if deadline.remaining() <= 0:
-            raise late
-        with self._lock:
-            asking = self._asking
-            if asking is None or asking.done():
-                asking = self._asking = Future()
-                threading.Thread(target=self._ask, args=(asking,), daemon=True).start()
-        try:
-            return asking.result(deadline.remaining())
-        except TimeoutError:
-            raise late from None
-
-    def _ask(self, asking: Future[AwsCredentials]) -> None:
-        try:
-            asking.set_result(self._chain_credentials())
-        except TokenvendError as error:
-            asking.set_exception(error)
-        except Exception as error:  # noqa: BLE001 - a malformed answer leaves botocore as KeyError
-            # botocore's texts may quote what an endpoint answered: none of it is passed on.
-            asking.set_exception(_chain_failure(error))
+        msg = "The request took too long. Try again."
+        late = DeadlineExceeded(msg, cause="waited for AWS credentials")
+        return self._asking.join(deadline, late=late)
 
     def _chain_credentials(self) -> AwsCredentials:
         if self._chain is None:
@@ -183,6 +156,13 @@ def _resolve_chain() -> Credentials:
 
 
 def _chain_failure(error: Exception) -> TokenvendError:
+    """What a failed chain means.
+
+    A malformed answer leaves botocore as KeyError; its texts may quote what an endpoint answered,
+    so none of them is passed on.
+    """
+    if isinstance(error, TokenvendError):
+        return error
     from botocore import exceptions  # noqa: PLC0415 - the chain has imported it already
 
     kind = type(error).__name__
