@@ -152,36 +152,8 @@ def _build(
 
 
 def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None]) -> Ready:
-    entra = (
-        EntraSettings(
-            tenants=frozenset(settings.entra_tenants),
-            audiences=frozenset(settings.entra_audiences),
-            allow_users=settings.entra_allow_users,
-            required_roles=frozenset(settings.entra_required_roles),
-            easy_auth=settings.easy_auth,
-        )
-        if settings.entra_tenants
-        else None
-    )
-    exchange_host = sts_host(settings.universe_domain, settings.google_sts_region or "")
-    iam_host = iamcredentials_host(settings.universe_domain)
-    transport = Transport(
-        Route(
-            hosts=(
-                exchange_host,
-                iam_host,
-                *_caller_hosts(settings, entra),
-                *platform.hosts(settings),
-                *([settings.policy.host] if isinstance(settings.policy, AzureSource) else []),
-            ),
-            plain_hosts=PLATFORM_NETWORKS,
-            proxy=settings.proxy or "",
-            ca_bundle=settings.ca_bundle or "",
-        ),
-        now=time.time,
-        sleep=time.sleep,
-        random=random.random,
-    )
+    entra = _entra(settings)
+    transport = _transport(settings, [*_caller_hosts(settings, entra), *platform.hosts(settings)])
     store = _policy_store(settings, transport, platform.no_attribution(settings), report)
     authenticator = Authenticator(
         keys=KeySets(transport, time.time),
@@ -192,29 +164,70 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
         issuers=settings.oidc_issuers,
         aws_requests=_aws_requests(settings, transport),
     )
+    vended: Cache[tuple[str, Grant], VendedToken] = Cache(
+        life=lambda token: (token.issued_at, token.expires_at),
+        now=time.time,
+        size=settings.cache_entries,
+    )
+    mint = _mint(settings, platform, transport)
+    vending = Vending(store.current, mint, vended, now=time.time)
+    return Ready(authenticator, vending, settings.audience or "")
+
+
+def _mint(settings: Settings, platform: _Platform, transport: Transport) -> Mint:
+    subject, session_subject = platform.subjects(settings, transport)
     federated: Cache[tuple[str, ...], FederatedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=time.time,
         # One of our own, and one of every caller that a grant is attributed to.
         size=1 + settings.cache_entries,
     )
-    vended: Cache[tuple[str, Grant], VendedToken] = Cache(
-        life=lambda token: (token.issued_at, token.expires_at),
-        now=time.time,
-        size=settings.cache_entries,
-    )
-    subject, session_subject = platform.subjects(settings, transport)
-    mint = Mint(
+    return Mint(
         subject=subject,
         session_subject=session_subject,
         exchange=TokenExchange(
-            transport, audience=settings.google_provider, sts_host=exchange_host, now=time.time
+            transport,
+            audience=settings.google_provider,
+            sts_host=_exchange_host(settings),
+            now=time.time,
         ),
-        iam_credentials=IamCredentials(transport, host=iam_host, now=time.time),
+        iam_credentials=IamCredentials(
+            transport, host=iamcredentials_host(settings.universe_domain), now=time.time
+        ),
         federated_tokens=federated,
     )
-    vending = Vending(store.current, mint, vended, now=time.time)
-    return Ready(authenticator, vending, settings.audience or "")
+
+
+def _transport(settings: Settings, hosts: list[str]) -> Transport:
+    google = (_exchange_host(settings), iamcredentials_host(settings.universe_domain))
+    policy = [settings.policy.host] if isinstance(settings.policy, AzureSource) else []
+    return Transport(
+        Route(
+            hosts=(*google, *policy, *hosts),
+            plain_hosts=PLATFORM_NETWORKS,
+            proxy=settings.proxy or "",
+            ca_bundle=settings.ca_bundle or "",
+        ),
+        now=time.time,
+        sleep=time.sleep,
+        random=random.random,
+    )
+
+
+def _exchange_host(settings: Settings) -> str:
+    return sts_host(settings.universe_domain, settings.google_sts_region or "")
+
+
+def _entra(settings: Settings) -> EntraSettings | None:
+    if not settings.entra_tenants:
+        return None
+    return EntraSettings(
+        tenants=frozenset(settings.entra_tenants),
+        audiences=frozenset(settings.entra_audiences),
+        allow_users=settings.entra_allow_users,
+        required_roles=frozenset(settings.entra_required_roles),
+        easy_auth=settings.easy_auth,
+    )
 
 
 def _policy_store(
