@@ -1,7 +1,6 @@
 # The commands of the repository. Every target sets up what it needs.
 
 UV_VERSION := 0.13.9
-SAM_CLI_VERSION := 1.170.0
 UV := .tools/uv/bin/uv
 RUN := .venv/bin/
 RIE := .tools/rie/samcli/local/rapid/aws-lambda-rie-x86_64
@@ -53,9 +52,9 @@ $(UV):
 	@$(UV) sync --quiet --frozen --all-extras
 	@touch $@
 
-# The Lambda Runtime Interface Emulator travels inside the SAM CLI's wheel; only that file is wanted.
-$(RIE): $(UV) Makefile
+$(RIE): $(UV) infra/local/emulator.txt
 	@echo "Setting up: the Lambda Runtime Interface Emulator"
-	@$(UV) pip install --quiet --no-deps --target .tools/rie --python .tools/uv/bin/python aws-sam-cli==$(SAM_CLI_VERSION)
+	@$(UV) pip install --quiet --no-deps --require-hashes --requirement infra/local/emulator.txt \
+		--target .tools/rie --python .tools/uv/bin/python
 	@chmod 755 .tools/rie/samcli/local/rapid/aws-lambda-rie-*
 	@touch $@
