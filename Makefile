@@ -55,6 +55,6 @@ $(UV):
 $(RIE): $(UV) infra/local/emulator.txt
 	@echo "Setting up: the Lambda Runtime Interface Emulator"
 	@$(UV) pip install --quiet --no-deps --require-hashes --requirement infra/local/emulator.txt \
-		--target .tools/rie --python .tools/uv/bin/python
+		--link-mode copy --target .tools/rie --python .tools/uv/bin/python
 	@chmod 755 .tools/rie/samcli/local/rapid/aws-lambda-rie-*
 	@touch $@
