@@ -311,7 +311,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "TOKENVEND_LOG_LEVEL",
-        "least severe level that is logged",
+        "least severe level that is logged; audit records always are",
         _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
         "INFO",
     ),
