@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import azure.functions as func
 
 from tokenvend import app, redaction
+from tokenvend.errors import InvalidRequest
 from tokenvend.model import HttpRequest
 
 if TYPE_CHECKING:
@@ -54,18 +55,26 @@ routes = func.Blueprint()  # type: ignore[no-untyped-call]
 )
 def api_door(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Every route of the contract."""
-    response = api.handle(
-        HttpRequest(
-            method=req.method,
-            path=unquote(urlsplit(req.url).path),
-            headers={name.lower(): value for name, value in req.headers.items()},
-            body=req.get_body(),
-            platform_request_id=context.invocation_id,
-        )
-    )
+    response = api.handle(_request(req, context))
     return func.HttpResponse(
         body=response.body,
         status_code=response.status,
         headers=dict(response.headers),
         mimetype=response.headers["Content-Type"],
+    )
+
+
+def _request(req: func.HttpRequest, context: func.Context) -> HttpRequest | InvalidRequest:
+    """An unreadable request is answered and recorded like any other."""
+    try:
+        path = unquote(urlsplit(req.url).path)
+    except ValueError:
+        # The host makes the URL of the Host header, which may be `[.]`.
+        return InvalidRequest("The request's URL cannot be read.")
+    return HttpRequest(
+        method=req.method,
+        path=path,
+        headers={name.lower(): value for name, value in req.headers.items()},
+        body=req.get_body(),
+        platform_request_id=context.invocation_id,
     )
