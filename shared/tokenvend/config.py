@@ -127,9 +127,9 @@ def _issuers(text: str) -> tuple[OidcIssuer, ...]:
         return tuple(
             OidcIssuer(
                 entry.pop("issuer"),
-                frozenset(entry.pop("audiences")),
+                _names(entry.pop("audiences")),
                 entry.pop("jwks_uri", None),
-                jwks_hosts=frozenset(entry.pop("jwks_hosts", ())),
+                jwks_hosts=_names(entry.pop("jwks_hosts", [])),
                 **entry,
             )
             for entry in entries
@@ -138,6 +138,14 @@ def _issuers(text: str) -> tuple[OidcIssuer, ...]:
         raise ValueError(f"holds a wrong entry: {wrong.detail}") from None
     except (ValueError, TypeError, AttributeError, KeyError):
         raise ValueError(must) from None
+
+
+def _names(value: object) -> frozenset[str]:
+    # A text is made of texts too: "https://x" alone would make "h" and "/" audiences of ours.
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        msg = "must be a list of texts"
+        raise ValueError(msg)
+    return frozenset(value)
 
 
 def _audience(text: str) -> str:

@@ -80,6 +80,12 @@ def test_every_problem_is_reported_at_once() -> None:
         ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "http://x", "audiences": ["a"]}]'),
         ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": []}]'),
         ("TOKENVEND_OIDC_ISSUERS", "{}x"),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": "https://y"}]'),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": [1]}]'),
+        (
+            "TOKENVEND_OIDC_ISSUERS",
+            '[{"issuer": "https://x", "audiences": ["a"], "jwks_hosts": "y.example"}]',
+        ),
         ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": ["a"], "typo": 1}]'),
         ("TOKENVEND_AUDIENCE", "//iam.googleapis.com/projects/1/x"),
         ("TOKENVEND_AUDIENCE", "//mine.example/projects/12"),
