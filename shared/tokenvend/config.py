@@ -23,6 +23,7 @@ _PROVIDER = re.compile(
     r"//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
     r"/providers/[a-z0-9-]{4,32}"
 )
+_GOOGLE_IAM = "//iam.googleapis.com/"
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-?[0-9]+")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -162,6 +163,26 @@ def _audience(text: str) -> str:
 
 def _audit_key(text: str) -> bytes:
     return fingerprint_key(text) if text else b""
+
+
+def _audiences_of_google(values: Mapping[str, Any]) -> list[str]:
+    """A caller's token would be worth something at Google, and one meant for Google here."""
+    federation = values.get("azure_federation_audience")
+    of_callers = {
+        "TOKENVEND_ENTRA_AUDIENCES": values.get("entra_audiences", ()),
+        "TOKENVEND_OIDC_ISSUERS": [
+            audience for issuer in values.get("oidc_issuers", ()) for audience in issuer.audiences
+        ],
+    }
+    return [
+        f"{name} holds TOKENVEND_AZURE_FEDERATION_AUDIENCE or a Google provider's name: callers "
+        "need an audience of their own"
+        for name, audiences in of_callers.items()
+        if any(
+            audience == federation or audience.removeprefix("https:").startswith(_GOOGLE_IAM)
+            for audience in audiences
+        )
+    ]
 
 
 _account = _matching(_ACCOUNT, "must be an AWS account number of 12 digits")
@@ -379,13 +400,7 @@ class Settings:
             for name in sorted(environ)
             if name.startswith("TOKENVEND_") and name not in known
         ]
-        federation = values.get("azure_federation_audience")
-        if federation and federation in values.get("entra_audiences", ()):
-            # A caller's token would be worth something at Google, and ours something here.
-            problems.append(
-                "TOKENVEND_ENTRA_AUDIENCES holds TOKENVEND_AZURE_FEDERATION_AUDIENCE: callers "
-                "need an audience of their own"
-            )
+        problems += _audiences_of_google(values)
         if problems:
             raise SettingsError(problems)
         root = environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""

@@ -97,16 +97,26 @@ def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, va
         Settings.from_env(GOOD | {name: value})
 
 
-def test_googles_audience_is_never_the_callers() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOKENVEND_ENTRA_AUDIENCES", "api://two,api://one"),
+        ("TOKENVEND_ENTRA_AUDIENCES", "https:" + PROVIDER),
+        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": ["api://one"]}]'),
+        ("TOKENVEND_OIDC_ISSUERS", f'[{{"issuer": "https://x", "audiences": ["{PROVIDER}"]}}]'),
+        (
+            "TOKENVEND_OIDC_ISSUERS",
+            f'[{{"issuer": "https://x", "audiences": ["a", "https:{PROVIDER}"]}}]',
+        ),
+    ],
+)
+def test_googles_audience_is_never_the_callers(name: str, value: str) -> None:
+    federation = {"TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://one"}
     with pytest.raises(SettingsError) as caught:
-        Settings.from_env(
-            GOOD
-            | {
-                "TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://one",
-                "TOKENVEND_ENTRA_AUDIENCES": "api://two,api://one",
-            }
-        )
-    assert "audience of their own" in caught.value.problems[0]
+        Settings.from_env(GOOD | federation | {name: value})
+    (problem,) = caught.value.problems
+    assert problem.startswith(name)
+    assert "audience of their own" in problem
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
