@@ -64,6 +64,7 @@ def test_every_field_of_an_id_token_request_is_read() -> None:
         b'{"scopes": [1]}',
         b'{"scopes": ["a b"]}',
         b'{"scopes": [""]}',
+        b'{"scopes": ["%s"]}' % b'", "'.join(b"%03d" % each + b"x" * 500 for each in range(17)),
         b'{"service_account": 7}',
         b'{"grant": ""}',
         b'{"grant": "../x"}',

@@ -13,6 +13,7 @@ from tokenvend import errors
 from tokenvend.errors import InvalidRequest
 from tokenvend.http import STATUSES
 from tokenvend.model import AccessTokenGrant, Secret, VendedToken
+from tokenvend.policy.values import CLOUD_PLATFORM
 from tokenvend.wire.exchange import (
     FORM,
     GRANT_TYPE,
@@ -151,3 +152,12 @@ def test_any_body_is_an_exchange_or_invalid(body: bytes, media_type: str) -> Non
         assert refused.detail  # noqa: PT017 -- either outcome is checked
     else:
         assert parsed.audience.startswith(OURS)
+
+
+def test_a_caller_cannot_ask_for_so_much_that_its_record_is_cut_off() -> None:
+    everything = [CLOUD_PLATFORM, *(f"{each:03}{'x' * 500}" for each in range(99))]
+    with pytest.raises(InvalidRequest):
+        parse_exchange(form(scope=" ".join(everything)), FORM, OURS)
+    with pytest.raises(InvalidRequest):
+        parse_exchange(form(scope=" ".join(everything[:18])), FORM, OURS)
+    assert len(parse_exchange(form(scope=" ".join(everything[:16])), FORM, OURS).scopes) == 16

@@ -18,7 +18,7 @@ from tokenvend import errors
 from tokenvend.errors import InvalidRequest
 from tokenvend.model import AccessTokenGrant, Secret
 from tokenvend.wire.objects import read_object, render
-from tokenvend.wire.vending import GRANT_NAME, SCOPE
+from tokenvend.wire.vending import GRANT_NAME, MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- RFC 8693 section 3
 FORM = "application/x-www-form-urlencoded"
-MAX_SCOPES = 100
 
 _MAX_SUBJECT_TOKEN = 16 * 1024
 _REFUSED = ("actor_token", "resource")
@@ -198,6 +197,9 @@ def _grant(audience: str, own_audience: str) -> str | None:
 
 def _scopes(text: str) -> tuple[str, ...]:
     scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
-    if len(scopes) > MAX_SCOPES or not all(SCOPE.fullmatch(scope) for scope in scopes):
-        raise InvalidRequest(f"`scope` must be at most {MAX_SCOPES} scopes with one blank between.")
+    if not are_scopes(scopes):
+        raise InvalidRequest(
+            f"`scope` must be at most {MAX_SCOPES} scopes with one blank between, at most "
+            f"{MAX_SCOPE_TEXT} characters in all."
+        )
     return scopes
