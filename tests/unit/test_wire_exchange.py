@@ -83,6 +83,7 @@ def test_options_that_ask_for_nothing_are_accepted(options: str) -> None:
         (form(options="[]"), InvalidRequest),
         (form(options='{"accessBoundary": {}}'), InvalidRequest),
         (form(options="%7B%22accessBoundary%22%3A%7B%7D%7D"), InvalidRequest),
+        (form(options='{"access_boundary": {}}'), InvalidRequest),
         (form(scope=" a"), InvalidRequest),
         (form(scope=" ".join(map(str, range(101)))), InvalidRequest),
         (form(subject_token="x" * 16_385), InvalidRequest),
