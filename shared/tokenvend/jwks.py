@@ -184,8 +184,11 @@ def _plain_https(uri: str, hosts: frozenset[str]) -> bool:
         parts = urlsplit(uri)
     except ValueError:
         return False
+    # The transport takes no other text for a URL, and would blame our settings for it.
+    is_visible = uri.isascii() and uri.isprintable() and not set(uri) & {" ", "\\"}
     # Comparing the whole authority refuses a port and userinfo along with another host.
-    return parts.scheme == "https" and parts.netloc in hosts and not parts.fragment
+    is_listed = parts.scheme == "https" and parts.netloc in hosts
+    return is_visible and is_listed and not parts.fragment
 
 
 def _get(url: str, sender: Sender, deadline: Deadline) -> dict[str, object]:
