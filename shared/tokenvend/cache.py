@@ -65,7 +65,6 @@ class Cache[K: Hashable, V]:
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._flights: dict[K, _Flight[V]] = {}
-        self._generation = 0
 
     def get_or_mint(self, key: K, mint: Callable[[], V], deadline: Deadline) -> tuple[V, bool]:
         """The value of `key` and whether it was had without a mint of this call's own.
@@ -87,7 +86,7 @@ class Cache[K: Hashable, V]:
                     return entry.value, True
                 flight = self._flights.get(key)
                 if flight is None:
-                    flight = self._flights[key] = _Flight(self._generation)
+                    flight = self._flights[key] = _Flight()
                     break
                 if entry is not None and self._is_servable(entry):
                     return entry.value, True
@@ -100,12 +99,16 @@ class Cache[K: Hashable, V]:
                 raise _shared(flight.error)
         return self._lead(key, mint, flight)
 
-    def clear(self) -> None:
-        """Forget everything; a mint under way still answers its callers but is not kept."""
+    def drop(self, key: K, value: V) -> None:
+        """Forget `value`, which its upstream no longer takes.
+
+        What has come into its place meanwhile stays: of a crowd that was refused with the same
+        value only the first has to mint.
+        """
         with self._lock:
-            self._entries.clear()
-            self._flights.clear()
-            self._generation += 1
+            entry = self._entries.get(key)
+            if entry is not None and entry.value is value:
+                del self._entries[key]
 
     def _lead(self, key: K, mint: Callable[[], V], flight: _Flight[V]) -> tuple[V, bool]:
         try:
@@ -129,13 +132,11 @@ class Cache[K: Hashable, V]:
         else:
             flight.values.append(value)
             with self._lock:
-                if flight.generation == self._generation:
-                    self._store(key, entry)
+                self._store(key, entry)
             return value, False
         finally:
             with self._lock:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+                del self._flights[key]
             flight.done.set()
 
     def _alive(self, value: V) -> _Entry[V]:
@@ -184,7 +185,6 @@ class _Entry[V]:
 class _Flight[V]:
     """One mint under way: `values` holds its result, if any, and `error` what all should see."""
 
-    generation: int
     done: threading.Event = field(default_factory=threading.Event)
     values: list[V] = field(default_factory=list)
     error: Exception | None = None

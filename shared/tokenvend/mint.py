@@ -73,7 +73,7 @@ class Mint:
             return self._impersonate(federated, grant, deadline, record)
         except FederatedTokenRejected:
             # The kept one no longer counts (its provider was made anew, say): once more, afresh.
-            self.federated_tokens.clear()
+            self.federated_tokens.drop((session, IMPERSONATION_SCOPE), federated)
             federated = self._federated(session, deadline, record)
             return self._impersonate(federated, grant, deadline, record)
 

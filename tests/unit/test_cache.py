@@ -163,10 +163,12 @@ def test_a_clock_that_runs_back_does_not_lengthen_a_life(
     assert get(tokens, mint) == ("token-2", False)
 
 
-def test_a_cleared_cache_mints_anew(tokens: Tokens, mint: Mint) -> None:
-    get(tokens, mint)
-    tokens.clear()
+def test_a_dropped_value_is_minted_anew_and_its_successor_stays(tokens: Tokens, mint: Mint) -> None:
+    refused, _ = tokens.get_or_mint("k", mint, deadline())
+    tokens.drop("k", refused)
     assert get(tokens, mint) == ("token-2", False)
+    tokens.drop("k", refused)
+    assert get(tokens, mint) == ("token-2", True)
 
 
 def test_the_part_left_for_renewal_can_be_half(clock: Clock, mint: Mint) -> None:
@@ -273,14 +275,3 @@ def test_one_caller_out_of_time_does_not_fail_the_next(tokens: Tokens, clock: Cl
         hurried.go.set()
         assert second.result(10) == ("token-1", False)
         assert isinstance(first.exception(10), DeadlineExceeded)
-
-
-def test_a_mint_under_way_does_not_survive_clearing(tokens: Tokens, clock: Clock) -> None:
-    mint = SlowMint(clock)
-    with ThreadPoolExecutor(1) as pool:
-        minting = pool.submit(get, tokens, mint)
-        assert mint.started.wait(10)
-        tokens.clear()
-        mint.go.set()
-        assert minting.result(10) == ("token-1", False)
-    assert get(tokens, mint) == ("token-2", False)

@@ -15,6 +15,7 @@ import yaml
 from tests.unit.issuing import NOW, deadline
 from tokenvend.audit import AuditRecord
 from tokenvend.cache import Cache
+from tokenvend.google.errors import FederatedTokenRejected
 from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenRequest,
@@ -68,12 +69,14 @@ class Google:
     """Mints a token of its own for every call; `gate` holds a mint until a test opens it."""
 
     minted: list[Grant] = field(default_factory=list)
+    exchanges: int = 0
     gate: threading.Event = field(default_factory=threading.Event)
     numbers: count[int] = field(default_factory=count)
 
     def exchange(
         self, subject: SubjectToken, scopes: tuple[str, ...], deadline: Deadline
     ) -> FederatedToken:
+        self.exchanges += 1
         return FederatedToken(Secret(f"federated-{next(self.numbers)}"), NOW, NOW + 3600)
 
     def generate_access_token(
@@ -179,6 +182,27 @@ def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache() -
         vend(service, role("attacker", f"session-{number}"), request)
     assert vend(service, victim, request) == before
     assert len(google.minted) == 2
+
+
+def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it() -> None:
+    class Remade(Google):
+        """Its provider was made anew: the first federated token counts no more."""
+
+        def generate_access_token(
+            self, federated: FederatedToken, grant: Grant, deadline: Deadline, reason: str
+        ) -> VendedToken:
+            if federated.value == Secret("federated-0"):
+                # While the first is being refused, another is refused too and exchanges anew.
+                if grant.service_account == A:
+                    vend(service, role("etl"), AccessTokenRequest(service_account=B))
+                raise FederatedTokenRejected("no")
+            return super().generate_access_token(federated, grant, deadline, reason)
+
+    google = Remade()
+    google.gate.set()
+    service = vending(google)
+    vend(service, role("etl"), AccessTokenRequest(service_account=A))
+    assert google.exchanges == 2
 
 
 def test_a_leaked_federated_token_can_do_nothing_but_impersonate() -> None:
