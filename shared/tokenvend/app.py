@@ -168,6 +168,7 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
         life=lambda token: (token.issued_at, token.expires_at),
         now=time.time,
         size=settings.cache_entries,
+        owner=lambda key: key[0],
     )
     mint = _mint(settings, platform, transport)
     vending = Vending(store.current, mint, vended, now=time.time)

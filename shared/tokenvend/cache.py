@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -43,11 +43,16 @@ def half_left(life: int) -> float:
     return life / 2
 
 
+def _itself[K: Hashable](key: K) -> Hashable:
+    return key
+
+
 class Cache[K: Hashable, V]:
-    """Values by key, at most `size` of them; the longest unused goes first. Thread-safe.
+    """Values by key, at most `size` of them. Thread-safe.
 
     `life` tells a value's issue and end in epoch seconds; `now` is the same clock. `renew_left`
-    tells from a value's whole life (seconds) how much is left when it should be renewed.
+    tells from a value's whole life (seconds) how much is left when it should be renewed. `owner`
+    tells whose a key is: a full cache gives up the longest unused value of whoever has most.
     """
 
     def __init__(
@@ -57,11 +62,13 @@ class Cache[K: Hashable, V]:
         now: Callable[[], float],
         size: int = MAX_ENTRIES,
         renew_left: Callable[[int], float] = quarter_left,
+        owner: Callable[[K], Hashable] = _itself,
     ) -> None:
         self._life = life
         self._now = now
         self._size = size
         self._renew_left = renew_left
+        self._owner = owner
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._flights: dict[K, _Flight[V]] = {}
@@ -150,8 +157,11 @@ class Cache[K: Hashable, V]:
     def _store(self, key: K, entry: _Entry[V]) -> None:
         self._entries[key] = entry
         self._entries.move_to_end(key)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        if len(self._entries) > self._size:
+            # Whoever asks for many different things makes room for them itself.
+            owners = Counter(map(self._owner, self._entries))
+            most = owners.most_common(1)[0][0]
+            del self._entries[next(each for each in self._entries if self._owner(each) == most)]
 
     def _entry(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)

@@ -95,7 +95,10 @@ class Google:
 def vending(google: Google, size: int = 1024) -> Vending:
     def cache[K: tuple[object, ...], V: (FederatedToken, VendedToken)]() -> Cache[K, V]:
         return Cache(
-            life=lambda token: (token.issued_at, token.expires_at), now=lambda: NOW, size=size
+            life=lambda token: (token.issued_at, token.expires_at),
+            now=lambda: NOW,
+            size=size,
+            owner=lambda key: key[0],
         )
 
     return Vending(
@@ -182,6 +185,18 @@ def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache() -
         vend(service, role("attacker", f"session-{number}"), request)
     assert vend(service, victim, request) == before
     assert len(google.minted) == 2
+
+
+def test_a_caller_who_asks_for_many_lifetimes_pushes_out_its_own_tokens_alone() -> None:
+    google = Google()
+    google.gate.set()
+    service = vending(google, size=4)
+    victims = [role("victim"), role("other")]
+    before = [vend(service, each, AccessTokenRequest(service_account=A)) for each in victims]
+    for lifetime in range(60, 90):
+        vend(service, role("attacker"), AccessTokenRequest(service_account=A, lifetime=lifetime))
+    after = [vend(service, each, AccessTokenRequest(service_account=A)) for each in victims]
+    assert after == before
 
 
 def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it() -> None:
