@@ -43,9 +43,12 @@ _FORMS = (
     rf"(?P<plain>{_NAME}\s*[:=]\s*(?:{_QUOTE})?){_VALUE}",
     rf"(?P<quoted>{_NAME}{_QUOTE}\s*:\s*{_QUOTE}){_VALUE}",
     # A pair as Python prints it; and Google's list of key/value objects, as JSON or in a form.
-    rf"(?P<pair>[\[(]\s*{_QUOTE}{_NAME}{_QUOTE},\s*{_QUOTE}){_VALUE}",
+    # One quote opens and closes the name: `('` inside a JSON string must not make its end a pair's
+    # comma, and the next member's name a value.
+    rf"(?P<pair>[\[(]\s*b?(?P<quote>\\*[\"']){_NAME}(?P=quote),\s*{_QUOTE}){_VALUE}",
     rf"(?P<object>{_NAME}{_QUOTE},\s*{_QUOTE}value{_QUOTE}\s*:\s*{_QUOTE}){_VALUE}",
-    rf"(?P<form>{_NAME}(?:%(?:25)*(?:20|22|27|2[Cc]|3[AaDd])|value)+){_VALUE}",
+    # Possessive: given back, a `%22` would count as value beside `***` when the text is masked again.
+    rf"(?P<form>{_NAME}(?:%(?:25)*(?:20|22|27|2[Cc]|3[AaDd])|value)++){_VALUE}",
     # Keys of Azure Functions and signatures of Azure Storage in a URL.
     r"""(?P<query>[?&](?:code|sig)=)[^\s"'\\&#]{6,}""",
     r"(?P<code>\bcode=)[A-Za-z0-9_=/+%-]{40,}",

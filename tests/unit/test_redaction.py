@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.canary import leaks
 from tokenvend.audit import AuditLog, AuditRecord, verify
 from tokenvend.masking import MASK, mask
+from tokenvend.model import OidcCaller
 from tokenvend.redaction import WITHHELD, RedactingFilter, install
 
 if TYPE_CHECKING:
@@ -355,3 +356,26 @@ def test_a_caller_who_asks_with_a_credential_cannot_break_its_own_audit_record(t
     assert given_away(line) == []
     assert logged.msg is line
     assert list(verify([json.loads(logged.msg)["audit"]])) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-amz-security-token%22%22aaaaaa",
+        "client_secretvaluevalueaaaaaa",
+        "x-amz-security-token%3D%3Daaaaaa",
+    ],
+)
+def test_a_text_that_could_be_masked_twice_cannot_make_its_record_look_altered(text: str) -> None:
+    once = mask(text)
+    assert "aaaaaa" not in once
+    assert mask(once) is once
+
+
+@pytest.mark.parametrize("text", ["('client_secret", "(b'x-amz-security-token", "['client_secret"])
+def test_a_text_that_opens_a_pair_cannot_mask_a_member_of_its_own_record(text: str) -> None:
+    sink = ListSink()
+    caller = OidcCaller("https://issuer.example", text)
+    AuditLog(sink, instance="i").close(AuditRecord("r", "t", caller=caller))
+    assert sink.records[0]["caller"]["issuer"] == "https://issuer.example"
+    assert sink.records[0]["caller"]["subject"] == text
