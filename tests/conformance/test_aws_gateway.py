@@ -216,6 +216,7 @@ def test_who_has_not_signed_for_this_door_never_reaches_the_function(
     for request in wrong:
         answer = cloud.router(request)
         assert (answer.status, json.loads(answer.body)) == (403, {"message": "Forbidden"})
+        assert dict(answer.headers)["apigw-requestid"]
 
 
 def test_the_other_doors_refuse_in_words_of_their_own(cloud: Cloud, etl: AccessKey) -> None:
@@ -224,6 +225,8 @@ def test_the_other_doors_refuse_in_words_of_their_own(cloud: Cloud, etl: AccessK
     assert rest.status == 403
     url = cloud.router(bare(url_host(cloud), "POST", "/"))
     assert (url.status, json.loads(url.body)) == (403, {"Message": "Forbidden"})
+    assert dict(rest.headers)["x-amzn-RequestId"]
+    assert dict(url.headers)["x-amzn-RequestId"]
     # A Function URL is signed for the service lambda, not for API Gateway.
     request = signed(etl, "/", host=url_host(cloud), service="execute-api")
     assert cloud.router(request).status == 403

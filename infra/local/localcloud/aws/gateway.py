@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws import events, routes
@@ -42,7 +43,7 @@ class _LateError(Exception):
 def http_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
     """An HTTP API with payload format 2.0; the stage is $default."""
 
-    def serve(request: Request) -> Response:
+    def serve(request: Request, request_id: str) -> Response:
         match = routes.find(api.routes, request.method, request.path)
         if match is None:
             return _message(404, "Not Found")
@@ -63,6 +64,7 @@ def http_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
             now=accounts.clock(),
             parameters=dict(match.parameters),
             signed=signed,
+            id=request_id,
         )
         event = _encoded(events.version_2(arrival, decoded_path=True))
         if len(request.body) > MAX_BODY or len(event) > MAX_EVENT:
@@ -75,16 +77,16 @@ def http_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
         except BadResultError as bad:
             log.warning("HTTP API: integration error on %s: %s", match.route.key, bad)
             return _message(500, "Internal Server Error")
-        return _with(answer, ("apigw-requestid", arrival.id))
+        return answer
 
-    return serve
+    return _identified("apigw-requestid", serve)
 
 
 def rest_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
     """A REST API with payload format 1.0 over the routes of an HTTP API."""
     named = [route for route in api.routes if route.key != routes.DEFAULT]
 
-    def serve(request: Request) -> Response:
+    def serve(request: Request, request_id: str) -> Response:
         stage, _, path = request.path.lstrip("/").partition("/")
         match = routes.find(named, request.method, f"/{path}")
         if stage != REST_STAGE or match is None:
@@ -115,6 +117,7 @@ def rest_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
             now=accounts.clock(),
             parameters=dict(match.parameters),
             signed=signed,
+            id=request_id,
         )
         event = _encoded(events.version_1(arrival))
         if len(request.body) > MAX_BODY or len(event) > MAX_EVENT:
@@ -127,15 +130,15 @@ def rest_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
         except BadResultError as bad:
             log.warning("REST API: integration error on %s: %s", resource, bad)
             return _message(502, "Internal server error")
-        return _with(answer, ("x-amzn-RequestId", arrival.id))
+        return answer
 
-    return serve
+    return _identified("x-amzn-RequestId", serve)
 
 
 def function_url(function: Function, functions: Functions, accounts: Accounts) -> Site:
     """A Function URL; its requests are signed for the service `lambda`."""
 
-    def serve(request: Request) -> Response:
+    def serve(request: Request, request_id: str) -> Response:
         signed: Signed | None = None
         if function.url_auth != "NONE":
             try:
@@ -152,6 +155,7 @@ def function_url(function: Function, functions: Functions, accounts: Accounts) -
             route="$default",
             now=accounts.clock(),
             signed=signed,
+            id=request_id,
         )
         event = _encoded(events.version_2(arrival, decoded_path=False))
         if len(event) > MAX_EVENT:
@@ -162,9 +166,9 @@ def function_url(function: Function, functions: Functions, accounts: Accounts) -
         except BadResultError as bad:
             log.warning("Function URL: error on %s: %s", request.path, bad)
             return Response(502, b"Internal Server Error", (("Content-Type", "text/plain"),))
-        return _with(answer, ("x-amzn-RequestId", arrival.id))
+        return answer
 
-    return serve
+    return _identified("x-amzn-RequestId", serve)
 
 
 def _authorised(request: Request, accounts: Accounts, service: str) -> Signed:
@@ -202,6 +206,16 @@ def _answered(outcome: Outcome, read: Callable[[bytes], Response]) -> Response:
 
 def _encoded(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode()
+
+
+def _identified(header: str, serve: Callable[[Request, str], Response]) -> Site:
+    """Every answer bears the request's id, a refusal of the gateway's own too."""
+
+    def identified(request: Request) -> Response:
+        request_id = str(uuid.uuid4())
+        return _with(serve(request, request_id), (header, request_id))
+
+    return identified
 
 
 def _with(answer: Response, field: tuple[str, str]) -> Response:
