@@ -62,6 +62,10 @@ def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(
         lines = command("env", "--as", "reporting", cwd=tmp_path).stdout.splitlines()
         assert f"export TOKENVEND_URL={endpoints['azure']}" in lines
         assert command("env", "--as", "nobody", cwd=tmp_path).returncode == 1
+        second = command("up", cwd=tmp_path)
+        assert second.returncode == 1
+        assert "already runs in" in second.stderr
+        assert json.loads((directory / "endpoints.json").read_text()) == endpoints
     finally:
         running.send_signal(ending)
         _, complaints = running.communicate(timeout=30)
@@ -100,3 +104,11 @@ def test_shell_made_a_caller_calls_the_endpoint(tmp_path: Path) -> None:
         running.terminate()
         running.communicate(timeout=30)
     assert seen.stdout.splitlines() == ["arn:aws:sts::111122223333:assumed-role/etl/local", "ok"]
+
+
+def test_up_names_the_directory_that_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "nobody").symlink_to("/proc")
+    refused = command("up", "--directory", "nobody", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "Error: cannot keep files in /proc" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -76,6 +76,14 @@ def test_env_says_make_up_when_a_killed_cloud_left_its_files(directory: Path) ->
     assert "`make up`" in output
 
 
+def test_env_says_make_up_when_the_files_are_broken(directory: Path) -> None:
+    (directory / "admin.json").write_text("{")
+    code, output = env(directory, "etl")
+    assert code == 1
+    assert "admin.json cannot be read" in output
+    assert "`make up`" in output
+
+
 def test_help_names_the_subcommands_without_loading_the_embedded_cloud() -> None:
     program = (
         "import sys\n"

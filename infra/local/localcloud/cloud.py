@@ -9,6 +9,7 @@ functions' logs. The directory is private to the user.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -100,8 +101,7 @@ class Cloud:
     def start(self) -> Cloud:
         """Start everything, then write `endpoints.json`; raises CloudError and leaves nothing."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self.directory.chmod(0o700)
+            self._claim_directory()
             self._start_wire()
             self._start_clouds()
             if "aws" in self._wanted:
@@ -162,6 +162,23 @@ class Cloud:
 
     def _url(self, cloud: str) -> dict[str, str]:
         return {"TOKENVEND_URL": str(self.endpoints[cloud])} if cloud in self.endpoints else {}
+
+    def _claim_directory(self) -> None:
+        """Make the directory, and hold it until we stop."""
+        lock = self.directory / "lock"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+            held = self._running.enter_context(lock.open("w", encoding="utf-8"))
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            # A second cloud would overwrite the CA that the first one's callers trust.
+            raise CloudError(
+                f"a local cloud already runs in {self.directory}; stop it, or choose another "
+                "directory"
+            ) from taken
+        except OSError as failure:
+            raise CloudError(f"cannot keep files in {self.directory}: {failure}") from failure
 
     def _start_wire(self) -> None:
         authority = Authority()

@@ -161,6 +161,9 @@ def _document(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError as absent:
         raise click.ClickException(NOTHING_RUNS) from absent
+    except (OSError, ValueError) as broken:
+        message = f"{path} cannot be read: start the local cloud again with `make up`."
+        raise click.ClickException(message) from broken
     return document
 
 
