@@ -47,7 +47,7 @@ _FORMS = (
     # comma, and the next member's name a value.
     rf"(?P<pair>[\[(]\s*b?(?P<quote>\\*[\"']){_NAME}(?P=quote),\s*{_QUOTE}){_VALUE}",
     rf"(?P<object>{_NAME}{_QUOTE},\s*{_QUOTE}value{_QUOTE}\s*:\s*{_QUOTE}){_VALUE}",
-    # Possessive: a `%22` given back would count as value, with `***`, when the text is masked again.
+    # Possessive: a `%22` given back would be a value, with `***`, when the text is masked again.
     rf"(?P<form>{_NAME}(?:%(?:25)*(?:20|22|27|2[Cc]|3[AaDd])|value)++){_VALUE}",
     # Keys of Azure Functions and signatures of Azure Storage in a URL.
     r"""(?P<query>[?&](?:code|sig)=)[^\s"'\\&#]{6,}""",
