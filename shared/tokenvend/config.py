@@ -56,16 +56,6 @@ class Setting:
     default: str | None = None
 
 
-def _one_of(*values: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.upper() not in values:
-            msg = "must be one of " + ", ".join(values)
-            raise ValueError(msg)
-        return text.upper()
-
-    return parse
-
-
 def _matching(pattern: re.Pattern[str], must: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -338,12 +328,6 @@ SETTINGS: tuple[Setting, ...] = (
         _audit_key,
         "",
     ),
-    Setting(
-        "TOKENVEND_LOG_LEVEL",
-        "least severe level that is logged; audit records always are",
-        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
-        "INFO",
-    ),
 )
 
 
@@ -375,7 +359,6 @@ class Settings:
     cache_entries: int
     audit_required: bool
     audit_key: bytes = field(repr=False)
-    log_level: str
     proxy: str | None
     ca_bundle: str | None
     environ: Mapping[str, str]

@@ -75,7 +75,6 @@ def test_every_problem_is_reported_at_once() -> None:
         ("TOKENVEND_AWS_ACCOUNT", "1"),
         ("TOKENVEND_AWS_API_IDS", "a b"),
         ("TOKENVEND_CACHE_ENTRIES", "0"),
-        ("TOKENVEND_LOG_LEVEL", "CHATTY"),
         ("TOKENVEND_POLICY", "azure-blob:https://evil.example/c/b"),
         ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "http://x", "audiences": ["a"]}]'),
         ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": []}]'),
