@@ -1,7 +1,8 @@
 """Every way into the Lambda function: REST API, Function URL and direct invoke, all real.
 
-The template deploys an HTTP API alone; here its function also gets a Function URL and an alias,
-and is told to believe the events of the two further gateways, as an operator would do it.
+The template deploys an HTTP API alone; here its function also gets a Function URL, and is told to
+believe the events of the two further gateways, as an operator would do it. The aliases are the
+world's.
 """
 
 from __future__ import annotations
@@ -32,14 +33,6 @@ PROVIDER = (
     "//iam.googleapis.com/projects/123456789012/locations/global/"
     "workloadIdentityPools/tokenvend/providers/aws-prod"
 )
-ALIASES = """
-  EtlAlias:
-    Type: AWS::Lambda::Alias
-    Properties: {FunctionName: !Ref VendFunction, FunctionVersion: "1", Name: etl}
-  StrangerAlias:
-    Type: AWS::Lambda::Alias
-    Properties: {FunctionName: !Ref VendFunction, FunctionVersion: "1", Name: stranger}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +45,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = text.replace(
         "      Timeout: 29\n",
         "      Timeout: 29\n      FunctionUrlConfig: {AuthType: AWS_IAM}\n",
-    ).replace("\nOutputs:", ALIASES + "\nOutputs:")
+    )
     (root / "template.yaml").write_text(text)
     return root / "template.yaml"
 

@@ -358,3 +358,19 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def test_plain_http_is_relayed_to_the_identity_endpoint_and_nowhere_else(ground: Cloud) -> None:
+    environment = ground.environment_for("reporting")
+    proxied = requests.Session()
+    proxied.trust_env = False
+    proxied.proxies = {"http": environment["HTTPS_PROXY"]}
+    answer = proxied.get(
+        environment["IDENTITY_ENDPOINT"],
+        params={"api-version": "2019-08-01", "resource": "api://tokenvend"},
+        headers={"X-IDENTITY-HEADER": environment["IDENTITY_HEADER"]},
+        timeout=5,
+    )
+    assert answer.json()["token_type"] == "Bearer"
+    for elsewhere in (str(ground.endpoints["aws_http"]), "http://example.com"):
+        assert proxied.get(f"{elsewhere}/healthz", timeout=5).status_code == 403

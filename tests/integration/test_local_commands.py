@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 TOKENVEND = Path(sys.executable).with_name("tokenvend")
 # Google's access tokens, JWTs, AWS's secret keys and session tokens: none belongs on a screen.
@@ -62,6 +63,11 @@ def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(
         lines = command("env", "--as", "reporting", cwd=tmp_path).stdout.splitlines()
         assert f"export TOKENVEND_URL={endpoints['azure']}" in lines
         assert command("env", "--as", "nobody", cwd=tmp_path).returncode == 1
+        assert command("fault", cwd=tmp_path).returncode == 2
+        for arguments, answered in ((["*", "status", "--status", "418"], 418), (["--clear"], 200)):
+            assert command("fault", *arguments, cwd=tmp_path).returncode == 0
+            health = requests.get(f"{endpoints['azure_http']}/healthz", timeout=9)
+            assert health.status_code == answered
         second = command("up", cwd=tmp_path)
         assert second.returncode == 1
         assert "already runs in" in second.stderr

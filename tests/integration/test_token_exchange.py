@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import google.auth
@@ -87,6 +90,41 @@ def test_google_auth_gets_a_vended_token_without_a_line_of_caller_code(
         timeout=10,
     )
     assert listing.status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+@pytest.mark.parametrize("name", ["etl", "reporting"])
+def test_gcloud_lists_a_bucket_with_a_vended_token(cloud: Cloud, tmp_path: Path, name: str) -> None:
+    environment = cloud.environment_for(name)
+    on_aws = name == "etl"
+    config = {
+        "type": "external_account",
+        "audience": f"{AUDIENCE}/grants/landing-writer",
+        "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request" if on_aws else JWT,
+        "token_url": f"{environment['TOKENVEND_URL']}/v1/token",
+        "credential_source": aws_source() if on_aws else azure_source(environment),
+    }
+    (tmp_path / "file.json").write_text(json.dumps(config))
+    variables = environment | {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_CORE_PROJECT": "acme",
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+    }
+    for arguments in (
+        ["auth", "login", f"--cred-file={tmp_path / 'file.json'}"],
+        ["storage", "ls", "gs://acme-landing"],
+    ):
+        done = subprocess.run(  # noqa: S603
+            ["gcloud", *arguments],  # noqa: S607
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def form(token: str, **more: str) -> dict[str, str]:

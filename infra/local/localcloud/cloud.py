@@ -185,14 +185,14 @@ class Cloud:
         bundle = self.directory / "ca.pem"
         authority.write_bundle(bundle)
         server = self._serve(self.faults, authority)
-        proxy = Proxy(self.router.knows, server.port).start()
+        self.identity = azure.IdentityEndpoint(self.entra).start()
+        self._running.callback(self.identity.stop)
+        proxy = Proxy(self.router.knows, server.port, plain=[self.identity.port]).start()
         self._running.callback(proxy.stop)
         self._network = _network(proxy, bundle)
         self.endpoints |= {"proxy": proxy.url, "ca_bundle": str(bundle)}
 
     def _start_clouds(self) -> None:
-        self.identity = azure.IdentityEndpoint(self.entra).start()
-        self._running.callback(self.identity.stop)
         # Google's stand-in reaches the others by way of the faults, as it would over the internet.
         self.router.add(google.sites(self.world, self.clock, self.faults, self.audit))
         self.router.add(aws.sites(self.accounts))
@@ -238,7 +238,7 @@ class Cloud:
             # The function believes events of the doors it is told of, and no others.
             given[OTHER_DOORS] = ",".join(template.other_api_ids)
             template = aws.load(path, given, **place)
-        return template
+        return template.with_aliases(aws_world.function_aliases)
 
     def _policy_on_aws(self) -> str:
         """A file with the default policy and what no managed identity can serve."""

@@ -3,8 +3,8 @@
 The authority issues a leaf certificate for each served hostname when a client first names it (SNI);
 its own key is made at start and never leaves memory, so its certificate is useless to anyone once
 the cloud has stopped. The proxy tunnels CONNECT (RFC 9110 section 9.3.6) to the stand-ins, only for
-hostnames they serve and only for port 443: everything else is refused, so that a program under test
-never reaches the real internet by accident.
+hostnames they serve and only for port 443, and relays plain http to the named loopback ports.
+Everything else is refused: a program under test never reaches the real internet by accident.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trustme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MAX_HEAD = 8 * 1024
 HEAD_SECONDS = 10
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_PLAIN = re.compile(rb"[A-Z]{1,16} http://127\.0\.0\.1:(\d{1,5})/[!-~]* HTTP/1\.1")
 _CONNECT = re.compile(rb"CONNECT ([A-Za-z0-9.-]{1,253}):(\d{1,5}) HTTP/1\.[01]")
 
 
@@ -71,12 +72,17 @@ class Proxy:
     Args:
         serves: whether a stand-in answers for a hostname.
         port: the loopback port of the TLS server behind every tunnel.
+        plain: loopback ports that plain http is relayed to, for programs that send everything
+            through a proxy once they have one (gcloud, whatever NO_PROXY says).
 
     """
 
-    def __init__(self, serves: Callable[[str], bool], port: int) -> None:
+    def __init__(
+        self, serves: Callable[[str], bool], port: int, plain: Collection[int] = ()
+    ) -> None:
         self._serves = serves
         self._behind = port
+        self._plain = frozenset(plain)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -128,13 +134,17 @@ class Proxy:
         client.settimeout(HEAD_SECONDS)
         head, surplus = _read_head(client)
         client.settimeout(None)
-        status = self._judge(head)
-        if status != "200 Connection established":
+        relayed = self._relayed(head)
+        status = "200 Connection established" if relayed else self._judge(head)
+        if not status.startswith("200"):
             client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
             return
-        with socket.create_connection(("127.0.0.1", self._behind)) as stand_in:
+        with socket.create_connection(("127.0.0.1", relayed or self._behind)) as stand_in:
             stand_in.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
+            if relayed:
+                surplus = head + b"\r\n\r\n" + surplus
+            else:
+                client.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
             stand_in.sendall(surplus)
             name = f"tunnel-{self.port}-back"
             back = threading.Thread(target=_pump, args=(stand_in, client), name=name, daemon=True)
@@ -143,6 +153,12 @@ class Proxy:
             # Both directions end before either socket closes: an answer that is still on its way
             # to a client which has sent everything must arrive whole.
             back.join()
+
+    def _relayed(self, head: bytes) -> int:
+        """The port that a plain request goes to; 0 for anything else."""
+        match = _PLAIN.fullmatch(head.split(b"\r\n", 1)[0])
+        port = int(match[1]) if match else 0
+        return port if port in self._plain else 0
 
     def _judge(self, head: bytes) -> str:
         if not head:

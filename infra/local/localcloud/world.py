@@ -45,6 +45,7 @@ class Aws:
     organization: str
     users: list[AwsUser] = field(default_factory=list)
     roles: list[AwsRole] = field(default_factory=list)
+    function_aliases: list[str] = field(default_factory=list)
 
     def role(self, name: str) -> AwsRole | None:
         """The role of this name."""

@@ -1,6 +1,7 @@
 """`tokenvend local`: the embedded cloud with both functions, for development and demonstration.
 
-`up` keeps it running, `env` turns a shell into one of its callers, `demo` shows the whole job.
+`up` keeps it running, `env` turns a shell into one of its callers, `fault` gives it a bad day, and
+`demo` shows the whole job.
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
@@ -84,6 +85,34 @@ def env(directory: Path, name: str) -> None:
 
 
 @local.command()
+@_directory
+@click.argument("host", required=False)
+@click.argument(
+    "kind",
+    required=False,
+    type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
+)
+@click.option("--seconds", type=float, default=0.0, help="How long the answer is held back.")
+@click.option("--status", type=click.IntRange(400, 599), default=503, show_default=True)
+@click.option("--retry-after", default="", help="Retry-After of that status.")
+@click.option("--times", type=click.IntRange(min=1), help="How many requests it hits; else all.")
+@click.option("--clear", is_flag=True, help="Remove every fault.")
+def fault(directory: Path, host: str | None, kind: str | None, *, clear: bool, **more: Any) -> None:
+    """Spoil what HOST answers while the local cloud runs; HOST may hold a star.
+
+    Example: tokenvend local fault iamcredentials.googleapis.com status --status 429
+    """
+    if clear == (host is not None) or (host is None) != (kind is None):
+        raise click.UsageError("Give HOST and KIND, or --clear.")
+    if clear:
+        _admin(directory, "DELETE", "/faults").raise_for_status()
+        click.echo("No faults.")
+        return
+    _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more}).raise_for_status()
+    click.echo(f"{host} now answers with: {kind}. `tokenvend local fault --clear` ends it.")
+
+
+@local.command()
 @_json
 def demo(*, as_json: bool) -> None:
     """Vend tokens through both functions, use them, and show a denial on each cloud.
@@ -139,21 +168,30 @@ _NO_CHECKOUT = (
 
 
 def _caller_environment(directory: Path, name: str) -> dict[str, str]:
+    answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
+    if answer.status_code == NOT_FOUND:
+        raise click.ClickException(f"The local cloud knows no caller {name!r}.")
+    answer.raise_for_status()
+    variables: dict[str, str] = answer.json()
+    return variables
+
+
+def _admin(
+    directory: Path, method: str, path: str, body: dict[str, Any] | None = None
+) -> requests.Response:
+    """Ask the running cloud's own door."""
     admin = _document(directory / "admin.json")
     try:
-        answer = requests.get(
-            f"{admin['url']}/env/{quote(name, safe='')}",
+        return requests.request(
+            method,
+            f"{admin['url']}{path}",
+            json=body,
             headers={"Authorization": f"Bearer {admin['token']}"},
             timeout=ADMIN_TIMEOUT,
         )
     except requests.ConnectionError as gone:
         # Its files outlive a cloud that was killed.
         raise click.ClickException(NOTHING_RUNS) from gone
-    if answer.status_code == NOT_FOUND:
-        raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    answer.raise_for_status()
-    variables: dict[str, str] = answer.json()
-    return variables
 
 
 def _document(path: Path) -> dict[str, Any]:

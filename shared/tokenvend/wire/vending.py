@@ -210,8 +210,8 @@ def _scopes(fields: dict[str, Any]) -> tuple[str, ...]:
         or not are_scopes(value)
     ):
         msg = (
-            f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes, at most {MAX_SCOPE_TEXT} "
-            "characters in all."
+            f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes without blanks, "
+            f"at most {MAX_SCOPE_TEXT} characters in all."
         )
         raise InvalidRequest(msg)
     return tuple(dict.fromkeys(value))

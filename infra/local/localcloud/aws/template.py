@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from samtranslator.yaml_helper import yaml_parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 STACK = "tokenvend"
@@ -88,6 +88,13 @@ class Template:
         """The ids of the doors that stand beside the template's HTTP APIs."""
         domains = [*(a.rest_domain for a in self.apis), *(f.url_domain for f in self.functions)]
         return tuple(domain.partition(".")[0] for domain in domains)
+
+    def with_aliases(self, names: Sequence[str]) -> Template:
+        """The same stack after somebody gave each function further aliases."""
+        functions = tuple(
+            replace(function, aliases=(*function.aliases, *names)) for function in self.functions
+        )
+        return replace(self, functions=functions)
 
     def function(self, arn: str) -> Function:
         """The function that an ARN, of itself or of its alias, belongs to; raises TemplateError."""

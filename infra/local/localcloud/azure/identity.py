@@ -55,9 +55,14 @@ class IdentityEndpoint:
         self._server.stop()
 
     @property
+    def port(self) -> int:
+        """The loopback port it listens on."""
+        return self._server.port
+
+    @property
     def url(self) -> str:
         """The address that workloads find in IDENTITY_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.port}/msi/token"
+        return f"http://127.0.0.1:{self.port}/msi/token"
 
     def environment_for(self, name: str) -> dict[str, str]:
         """IDENTITY_ENDPOINT and IDENTITY_HEADER of one workload; KeyError when it is unknown."""
