@@ -372,5 +372,6 @@ def test_plain_http_is_relayed_to_the_identity_endpoint_and_nowhere_else(ground:
         timeout=5,
     )
     assert answer.json()["token_type"] == "Bearer"
-    for elsewhere in (str(ground.endpoints["aws_http"]), "http://example.com"):
-        assert proxied.get(f"{elsewhere}/healthz", timeout=5).status_code == 403
+    admin = json.loads((ground.directory / "admin.json").read_text())["url"]
+    for elsewhere in (admin, "http://example.com"):
+        assert proxied.get(f"{elsewhere}/env/etl", timeout=5).status_code == 403
