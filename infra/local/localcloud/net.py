@@ -142,7 +142,9 @@ class Proxy:
         with socket.create_connection(("127.0.0.1", relayed or self._behind)) as stand_in:
             stand_in.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if relayed:
-                surplus = head + b"\r\n\r\n" + surplus
+                # One exchange each: the next request of a kept connection may be for another host.
+                line, _, fields = head.partition(b"\r\n")
+                surplus = b"\r\n".join([line, b"Connection: close", fields, b"", surplus])
             else:
                 client.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
             stand_in.sendall(surplus)
