@@ -151,7 +151,9 @@ class _Visit:
     @property
     def _ready(self) -> Ready:
         if isinstance(self._api.state, errors.Misconfigured):
-            raise self._api.state
+            # Raised for every request: with its traceback, which each raise makes longer, it would
+            # keep every request alive.
+            raise self._api.state.with_traceback(None)
         return self._api.state
 
     def answer(self) -> HttpResponse:

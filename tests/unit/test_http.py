@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +237,9 @@ def test_a_misconfigured_endpoint_says_so_on_every_route() -> None:
         def write(self, record: Mapping[str, Any]) -> None:
             records.append(dict(record))
 
+    wrong = errors.Misconfigured("Tell the operator.", cause="no policy")
     api = Api(
-        state=errors.Misconfigured("Tell the operator.", cause="no policy"),
+        state=wrong,
         audit=AuditLog(Sink(), instance="test"),
         budget=1,
         fail_closed=True,
@@ -251,6 +253,10 @@ def test_a_misconfigured_endpoint_says_so_on_every_route() -> None:
         assert json.loads(response.body)["code"] == "misconfigured"
     assert [record["reason"] for record in records] == ["no policy"] * 3
     assert list(verify(records)) == []
+    once = len(traceback.extract_tb(wrong.__traceback__))
+    for _ in range(5):
+        api.handle(HttpRequest("GET", "/healthz"))
+    assert len(traceback.extract_tb(wrong.__traceback__)) <= once
 
 
 def test_a_door_without_statuses_raises_the_outcome_by_its_class() -> None:
