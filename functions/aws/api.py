@@ -57,6 +57,7 @@ class LogSink:
                 unit=MetricUnit.Seconds,
                 value=max(0, int(time.time()) - record["policy_checked_at"]),
             )
+            metrics.add_metadata(key="policy", value=record["policy"])
         if record["cache"]:
             metrics.add_metric(name=f"cache_{record['cache']}", unit=MetricUnit.Count, value=1)
         metrics.flush_metrics()
