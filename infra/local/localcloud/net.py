@@ -137,7 +137,9 @@ class Proxy:
         relayed = self._relayed(head)
         status = "200 Connection established" if relayed else self._judge(head)
         if not status.startswith("200"):
-            client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+            # Said, not only done: a client that kept the connection would send into a closed one.
+            refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            client.sendall(refusal.encode())
             return
         with socket.create_connection(("127.0.0.1", relayed or self._behind)) as stand_in:
             stand_in.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
