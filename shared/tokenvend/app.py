@@ -98,17 +98,8 @@ def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str
     """The endpoint on Azure Functions. `report` takes one line for the operator."""
 
     def subjects(settings: Settings, transport: Transport) -> tuple[Subject, None]:
-        from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- as above
-
-        own = azure_subject(
-            settings.environ,
-            transport,
-            resource=settings.azure_federation_audience,
-            client_id=settings.azure_client_id or "",
-            now=time.time,
-            sleep=time.sleep,
-        )
-        return own, None
+        resource = settings.azure_federation_audience
+        return _managed_identity(settings, transport, resource), None
 
     def no_attribution(_: Settings) -> str:
         return (
@@ -272,17 +263,21 @@ def _own_bearer(
     """Our managed identity's token for the policy's source, where that is on Azure."""
     if not isinstance(source, AzureSource):
         return None
+    identity = _managed_identity(settings, sender, source.resource)
+    return lambda deadline: identity.token(deadline).value
+
+
+def _managed_identity(settings: Settings, sender: Sender, resource: str) -> Subject:
     from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- the other cloud's stays out
 
-    identity = azure_subject(
+    return azure_subject(
         settings.environ,
         sender,
-        resource=source.resource,
+        resource=resource,
         client_id=settings.azure_client_id or "",
         now=time.time,
         sleep=time.sleep,
     )
-    return lambda deadline: identity.token(deadline).value
 
 
 def _caller_hosts(settings: Settings, entra: EntraSettings | None) -> set[str]:

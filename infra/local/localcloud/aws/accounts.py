@@ -122,10 +122,6 @@ class Accounts:
             self._keys[key.id] = key
         return key
 
-    def role_id(self, role_arn: str) -> str:
-        """The AROA… id of a role."""
-        return _unique_id("AROA", role_arn)
-
     def may_assume(self, principal: Principal, role_arn: str) -> bool:
         """Whether a role of this account trusts the principal: users, and the function itself."""
         match = _ROLE_ARN.fullmatch(role_arn)
