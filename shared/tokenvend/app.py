@@ -12,33 +12,34 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tokenvend.audit import AuditLog
+from tokenvend.audit.chain import AuditLog
 from tokenvend.cache import Cache
 from tokenvend.caller import Authenticator, EntraSettings, FunctionBinding, GatewayBinding
-from tokenvend.caller.subject_token import AwsSubjectTokenSettings, verify_aws_request
-from tokenvend.config import Settings, SettingsError
+from tokenvend.caller.aws_request import AwsSubjectTokenSettings, verify_aws_request
+from tokenvend.caller.jwks import KeySets
+from tokenvend.config.settings import Settings, SettingsError
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.http import Api, Ready
-from tokenvend.jwks import KeySets
 from tokenvend.mint import Mint
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import AzureSource, PackagedFile, PolicyStore, open_source
 from tokenvend.service import Vending
-from tokenvend.transport import PLATFORM_NETWORKS, Route, Transport
+from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenvend.audit import Sink
+    from tokenvend.audit.chain import Sink
     from tokenvend.caller import VerifyAwsRequest
-    from tokenvend.mint import SessionSubject, Subject
-    from tokenvend.model import AwsCaller, FederatedToken, Grant, Secret, VendedToken
+    from tokenvend.deadline import Deadline
+    from tokenvend.mint import Identity, SessionIdentity
+    from tokenvend.model import AwsCaller, FederatedToken, Secret, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source import Source
-    from tokenvend.transport import Deadline, Sender
+    from tokenvend.transport import Sender
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Platform:
     `attribute` with these settings, empty where it may.
     """
 
-    subjects: Callable[[Settings, Transport], tuple[Subject, SessionSubject | None]]
+    identities: Callable[[Settings, Transport], tuple[Identity, SessionIdentity | None]]
     hosts: Callable[[Settings], tuple[str, ...]]
     no_attribution: Callable[[Settings], str]
 
@@ -57,27 +58,29 @@ class _Platform:
 def build_aws(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
     """The endpoint on AWS Lambda. `report` takes one line for the operator."""
 
-    def subjects(settings: Settings, transport: Transport) -> tuple[Subject, SessionSubject | None]:
-        from tokenvend.subject.aws import AwsSubject  # noqa: PLC0415 -- the other cloud's stays out
+    def identities(
+        settings: Settings, transport: Transport
+    ) -> tuple[Identity, SessionIdentity | None]:
+        from tokenvend.identity.aws import AwsIdentity  # noqa: PLC0415 -- the other cloud's stays out
 
-        audience, region = settings.google_provider, settings.environ.get("AWS_REGION", "")
-        own = AwsSubject(settings.environ, audience=audience, region=region, now=time.time)
+        provider, region = settings.google_provider, settings.environ.get("AWS_REGION", "")
+        own = AwsIdentity(settings.environ, provider=provider, region=region, now=time.time)
         if settings.aws_role_arn is None:
             return own, None
-        from tokenvend.subject.aws_session import AwsSessionSubject, OwnRole  # noqa: PLC0415
+        from tokenvend.identity.aws_session import AwsSessionIdentity, OwnRole  # noqa: PLC0415
 
-        return own, AwsSessionSubject(
+        return own, AwsSessionIdentity(
             own.credentials,
             transport,
             role=OwnRole(settings.aws_role_arn),
-            audience=audience,
+            provider=provider,
             region=region,
             now=time.time,
             size=settings.cache_entries,
         )
 
     def hosts(settings: Settings) -> tuple[str, ...]:
-        from tokenvend.subject.sigv4 import sts_host as aws_sts_host  # noqa: PLC0415 -- as above
+        from tokenvend.identity.sigv4 import sts_host as aws_sts_host  # noqa: PLC0415 -- as above
 
         if settings.aws_role_arn is None:
             return ()
@@ -91,13 +94,13 @@ def build_aws(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str],
             "template.yaml with its parameter RoleName"
         )
 
-    return _build(environ, _Platform(subjects, hosts, no_attribution), sink, report)
+    return _build(environ, _Platform(identities, hosts, no_attribution), sink, report)
 
 
 def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str], None]) -> Api:
     """The endpoint on Azure Functions. `report` takes one line for the operator."""
 
-    def subjects(settings: Settings, transport: Transport) -> tuple[Subject, None]:
+    def identities(settings: Settings, transport: Transport) -> tuple[Identity, None]:
         resource = settings.azure_federation_audience
         return _managed_identity(settings, transport, resource), None
 
@@ -107,7 +110,7 @@ def build_azure(environ: Mapping[str, str], *, sink: Sink, report: Callable[[str
             "cannot carry the caller; remove it, or serve the grant from AWS"
         )
 
-    return _build(environ, _Platform(subjects, lambda _: (), no_attribution), sink, report)
+    return _build(environ, _Platform(identities, lambda _: (), no_attribution), sink, report)
 
 
 def _build(
@@ -155,7 +158,7 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
         issuers=settings.oidc_issuers,
         aws_requests=_aws_requests(settings, transport),
     )
-    vended: Cache[tuple[str, Grant], VendedToken] = Cache(
+    vended: Cache[tuple[str, TokenSpec], VendedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=time.time,
         size=settings.cache_entries,
@@ -167,7 +170,7 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
 
 
 def _mint(settings: Settings, platform: _Platform, transport: Transport) -> Mint:
-    subject, session_subject = platform.subjects(settings, transport)
+    identity, session_identity = platform.identities(settings, transport)
     federated: Cache[tuple[str, ...], FederatedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=time.time,
@@ -175,11 +178,11 @@ def _mint(settings: Settings, platform: _Platform, transport: Transport) -> Mint
         size=1 + settings.cache_entries,
     )
     return Mint(
-        subject=subject,
-        session_subject=session_subject,
+        identity=identity,
+        session_identity=session_identity,
         exchange=TokenExchange(
             transport,
-            audience=settings.google_provider,
+            provider=settings.google_provider,
             sts_host=_exchange_host(settings),
             now=time.time,
         ),
@@ -194,7 +197,7 @@ def _transport(settings: Settings, hosts: list[str]) -> Transport:
     google = (_exchange_host(settings), iamcredentials_host(settings.universe_domain))
     policy = [settings.policy.host] if isinstance(settings.policy, AzureSource) else []
     return Transport(
-        Route(
+        Egress(
             hosts=(*google, *policy, *hosts),
             plain_hosts=PLATFORM_NETWORKS,
             proxy=settings.proxy or "",
@@ -264,13 +267,13 @@ def _own_bearer(
     if not isinstance(source, AzureSource):
         return None
     identity = _managed_identity(settings, sender, source.resource)
-    return lambda deadline: identity.token(deadline).value
+    return lambda deadline: identity.subject_token(deadline).value
 
 
-def _managed_identity(settings: Settings, sender: Sender, resource: str) -> Subject:
-    from tokenvend.subject.azure import azure_subject  # noqa: PLC0415 -- the other cloud's stays out
+def _managed_identity(settings: Settings, sender: Sender, resource: str) -> Identity:
+    from tokenvend.identity.azure import azure_identity  # noqa: PLC0415 -- the other cloud's stays out
 
-    return azure_subject(
+    return azure_identity(
         settings.environ,
         sender,
         resource=resource,

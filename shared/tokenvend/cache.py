@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tokenvend.errors import DeadlineExceeded, RateLimited, TokenvendError, UpstreamUnavailable
 
 if TYPE_CHECKING:
-    from tokenvend.transport import Deadline
+    from tokenvend.deadline import Deadline
 
 MAX_ENTRIES = 1024
 # After a failed renewal the value at hand is served this long before the next try, in seconds:

@@ -15,16 +15,16 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenvend import __version__, errors
-from tokenvend.audit import AuditRecord, Steps
+from tokenvend.audit.record import AuditRecord, Steps
+from tokenvend.deadline import Deadline
 from tokenvend.errors import TokenvendError
 from tokenvend.model import AccessTokenRequest, HttpResponse
 from tokenvend.policy import grants_of
-from tokenvend.transport import Deadline
-from tokenvend.wire import exchange, vending
+from tokenvend.wire import own, sts
 from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
-    from tokenvend.audit import AuditLog
+    from tokenvend.audit.chain import AuditLog
     from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
     from tokenvend.service import Vending
@@ -174,11 +174,11 @@ class _Visit:
 
     def access_token(self) -> HttpResponse:
         """POST /v1/access-token."""
-        return self._own(vending.parse_access_token_request)
+        return self._own(own.parse_access_token_request)
 
     def id_token(self) -> HttpResponse:
         """POST /v1/id-token."""
-        return self._own(vending.parse_id_token_request)
+        return self._own(own.parse_id_token_request)
 
     def grants(self) -> HttpResponse:
         """GET /v1/grants: the caller as we see it, and what it may have."""
@@ -189,7 +189,7 @@ class _Visit:
         self.record.outcome = "answered"
         views = grants_of(policy, caller, int(self._api.now()))
         answer = {
-            "caller": vending.render_caller(caller),
+            "caller": own.render_caller(caller),
             "grants": [_shown(view) for view in views],
             "policy": {
                 "digest": policy.digest,
@@ -203,17 +203,23 @@ class _Visit:
     def token(self) -> HttpResponse:
         """POST /v1/token: the caller proves itself with the subject token it brings."""
         ready = self._ready
-        body, media_type = self._body(exchange.FORM, "application/json")
-        wanted = exchange.parse_exchange(body, media_type, ready.audience)
-        self.record.asked = {"kind": "access_token", "grant": wanted.grant, "scopes": wanted.scopes}
+        body, media_type = self._body(sts.FORM, "application/json")
+        wanted = sts.parse_exchange(body, media_type, ready.audience)
+        self.record.asked = {
+            "kind": "access_token",
+            "grant": wanted.grant_name,
+            "scopes": wanted.scopes,
+        }
         with self.record.steps.timed("authenticate"):
             caller = ready.authenticator.authenticate_subject_token(
                 wanted.subject_token_type, wanted.subject_token, wanted.audience, self._deadline
             )
         self.record.caller = caller
-        request = AccessTokenRequest(grant=wanted.grant, scopes=wanted.scopes, narrow=True)
+        request = AccessTokenRequest(
+            grant_name=wanted.grant_name, scopes=wanted.scopes, narrow=True
+        )
         token = self._vend(caller, request)
-        return self._ok(exchange.render_exchange(token, int(self._api.now())))
+        return self._ok(sts.render_exchange(token, int(self._api.now())))
 
     def healthz(self) -> HttpResponse:
         """GET /healthz: alive and configured; asks nobody."""
@@ -231,7 +237,7 @@ class _Visit:
         record = self.record
         record.outcome, record.reason = error.code, error.cause or error.detail
         if record.route == TOKEN_ROUTE:
-            status, body = exchange.render_error(error, record.request_id)
+            status, body = sts.render_error(error, record.request_id)
             return self._response(status, "application/json", body, _headers_of(error))
         status, title = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
         problem = {
@@ -250,9 +256,9 @@ class _Visit:
         caller = self._authenticate()
         body, _ = self._body("application/json")
         wanted = parse(body)
-        self.record.asked = vending.describe(wanted)
+        self.record.asked = own.describe(wanted)
         token = self._vend(caller, wanted)
-        return self._ok(vending.render_token(token, int(self._api.now())))
+        return self._ok(own.render_token(token, int(self._api.now())))
 
     def _vend(self, caller: Caller, wanted: TokenRequest) -> VendedToken:
         with self.record.steps.timed("vend"):
@@ -270,8 +276,8 @@ class _Visit:
 
     def _body(self, *media_types: str) -> tuple[bytes, str]:
         body = self._request.body
-        if len(body) > vending.MAX_BODY:
-            msg = f"The body is larger than {vending.MAX_BODY} bytes."
+        if len(body) > own.MAX_BODY:
+            msg = f"The body is larger than {own.MAX_BODY} bytes."
             raise errors.PayloadTooLarge(msg)
         sent = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if body and sent not in media_types:

@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tokenvend.errors import Misconfigured
-from tokenvend.google.errors import FederatedTokenRejected
-from tokenvend.model import AccessTokenGrant, IdTokenGrant, VendedToken
+from tokenvend.google.refusals import FederatedTokenRejected
+from tokenvend.model import AccessTokenSpec, IdTokenSpec, VendedToken
 from tokenvend.policy.attribution import session_name
 
 if TYPE_CHECKING:
-    from tokenvend.audit import AuditRecord
+    from tokenvend.audit.record import AuditRecord
     from tokenvend.cache import Cache
+    from tokenvend.deadline import Deadline
     from tokenvend.google.iamcredentials import IamCredentials
     from tokenvend.google.sts import TokenExchange
-    from tokenvend.model import Caller, FederatedToken, Grant, SubjectToken
-    from tokenvend.transport import Deadline
+    from tokenvend.model import Caller, FederatedToken, SubjectToken, TokenSpec
 
 # Impersonation needs no more than this; cloud-platform would let a leaked federated token act.
 # https://cloud.google.com/iam/docs/reference/credentials/rest
 IMPERSONATION_SCOPE = "https://www.googleapis.com/auth/iam"
 
 
-class Subject(Protocol):
+class Identity(Protocol):
     """Our own identity on the platform we run on."""
 
-    def token(self, deadline: Deadline) -> SubjectToken:
+    def subject_token(self, deadline: Deadline) -> SubjectToken:
         """A subject token for Google's STS."""
         ...
 
 
-class SessionSubject(Protocol):
+class SessionIdentity(Protocol):
     """Our own identity in the name of somebody else, where the platform can do that."""
 
-    def token(self, session_name: str, deadline: Deadline) -> SubjectToken:
+    def subject_token(self, session_name: str, deadline: Deadline) -> SubjectToken:
         """A subject token for Google's STS that carries this name."""
         ...
 
@@ -48,47 +48,47 @@ class Mint:
     """Makes the token of a grant; never decides.
 
     `federated_tokens`: by the caller's session name (empty for our own identity) and scopes.
-    `session_subject` None: the platform cannot name the caller, and attributed grants fail.
+    `session_identity` None: the platform cannot name the caller, and attributed grants fail.
     """
 
-    subject: Subject
+    identity: Identity
     exchange: TokenExchange
     iam_credentials: IamCredentials
     federated_tokens: Cache[tuple[str, ...], FederatedToken]
-    session_subject: SessionSubject | None = None
+    session_identity: SessionIdentity | None = None
 
     def __call__(
-        self, caller: Caller, grant: Grant, deadline: Deadline, record: AuditRecord
+        self, caller: Caller, spec: TokenSpec, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         """A new token; `record` gets the time that each step took, and Google our request id.
 
         Raises Misconfigured, RateLimited, UpstreamRefused, UpstreamUnavailable, DeadlineExceeded.
         """
-        session = session_name(caller) if grant.attributed else ""
-        if isinstance(grant, AccessTokenGrant) and grant.service_account is None:
-            direct = self._exchange(session, grant.scopes, deadline, record)
-            return VendedToken(direct.value, grant, direct.issued_at, direct.expires_at)
+        session = session_name(caller) if spec.attributed else ""
+        if isinstance(spec, AccessTokenSpec) and spec.service_account is None:
+            direct = self._exchange(session, spec.scopes, deadline, record)
+            return VendedToken(direct.value, spec, direct.issued_at, direct.expires_at)
         federated = self._federated(session, deadline, record)
         try:
-            return self._impersonate(federated, grant, deadline, record)
+            return self._impersonate(federated, spec, deadline, record)
         except FederatedTokenRejected:
             # The kept one no longer counts (its provider was made anew, say): once more, afresh.
             self.federated_tokens.drop((session, IMPERSONATION_SCOPE), federated)
             federated = self._federated(session, deadline, record)
-            return self._impersonate(federated, grant, deadline, record)
+            return self._impersonate(federated, spec, deadline, record)
 
     def _impersonate(
-        self, federated: FederatedToken, grant: Grant, deadline: Deadline, record: AuditRecord
+        self, federated: FederatedToken, spec: TokenSpec, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         with record.steps.timed("impersonation"):
-            match grant:
-                case AccessTokenGrant():
+            match spec:
+                case AccessTokenSpec():
                     return self.iam_credentials.generate_access_token(
-                        federated, grant, deadline, record.request_id
+                        federated, spec, deadline, record.request_id
                     )
-                case IdTokenGrant():
+                case IdTokenSpec():
                     return self.iam_credentials.generate_id_token(
-                        federated, grant, deadline, record.request_id
+                        federated, spec, deadline, record.request_id
                     )
 
     def _federated(self, session: str, deadline: Deadline, record: AuditRecord) -> FederatedToken:
@@ -110,9 +110,9 @@ class Mint:
 
     def _subject_token(self, session: str, deadline: Deadline) -> SubjectToken:
         if not session:
-            return self.subject.token(deadline)
-        if self.session_subject is None:
+            return self.identity.subject_token(deadline)
+        if self.session_identity is None:
             # Such a policy is refused at load; a token in our own name would break its promise.
             msg = "This endpoint cannot name its callers to Google, as the policy asks it to."
             raise Misconfigured(msg, cause="an attributed grant where there are no role sessions")
-        return self.session_subject.token(session, deadline)
+        return self.session_identity.subject_token(session, deadline)

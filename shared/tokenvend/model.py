@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,19 +60,6 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         msg = "a Secret cannot be pickled"
         raise TypeError(msg)
-
-
-# https://cloud.google.com/iam/docs/service-account-types: user-managed, default and agent accounts
-# all end in gserviceaccount.com. Strict, because the name enters a URL's path.
-_SERVICE_ACCOUNT_EMAIL = re.compile(
-    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,8}"
-    r"gserviceaccount\.com"
-)
-
-
-def is_service_account_email(text: str) -> bool:
-    """Whether `text` is a service account's email and nothing more."""
-    return len(text) <= 254 and _SERVICE_ACCOUNT_EMAIL.fullmatch(text) is not None  # noqa: PLR2004
 
 
 class TokenKind(StrEnum):
@@ -129,9 +115,10 @@ class LambdaCaller:
 
 @dataclass(frozen=True, slots=True)
 class EntraCaller:
-    """A Microsoft Entra workload identity. `object_id`: the service principal's `oid`.
+    """A Microsoft Entra identity. `object_id`: its `oid`, a service principal's or a person's.
 
-    `app_id` is its client id (`appid` or `azp`), `roles` the app roles in the token.
+    `app_id`: client id of the application (`appid` or `azp`); where `is_user`, the one through
+    which a person signed in, which says nothing of who that is. `roles`: the token's app roles.
     """
 
     kind: ClassVar[str] = "entra"
@@ -140,6 +127,7 @@ class EntraCaller:
     object_id: str
     app_id: str
     roles: frozenset[str] = frozenset()
+    is_user: bool = False
 
     @property
     def id(self) -> str:
@@ -245,7 +233,7 @@ class AccessTokenRequest:
     """
 
     service_account: str | None = None
-    grant: str | None = None
+    grant_name: str | None = None
     scopes: tuple[str, ...] = ()
     lifetime: int | None = None
     narrow: bool = False
@@ -257,7 +245,7 @@ class IdTokenRequest:
 
     audience: str
     service_account: str | None = None
-    grant: str | None = None
+    grant_name: str | None = None
     include_email: bool = True
 
 
@@ -268,7 +256,7 @@ TokenRequest = AccessTokenRequest | IdTokenRequest
 
 
 @dataclass(frozen=True, slots=True)
-class AccessTokenGrant:
+class AccessTokenSpec:
     """A decision: this access token and no wider one.
 
     `service_account` None means direct: the federated token itself. `lifetime`: seconds, None for
@@ -277,7 +265,7 @@ class AccessTokenGrant:
     identity names the caller.
     """
 
-    name: str
+    grant_name: str
     service_account: str | None
     scopes: tuple[str, ...]
     lifetime: int | None
@@ -286,10 +274,10 @@ class AccessTokenGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class IdTokenGrant:
+class IdTokenSpec:
     """A decision: an ID token of this service account for this audience. Google gives it 1 h."""
 
-    name: str
+    grant_name: str
     service_account: str
     audience: str
     include_email: bool = True
@@ -297,7 +285,7 @@ class IdTokenGrant:
     attributed: bool = False
 
 
-Grant = AccessTokenGrant | IdTokenGrant
+TokenSpec = AccessTokenSpec | IdTokenSpec
 
 
 # --- tokens --------------------------------------------------------------------------------------
@@ -333,7 +321,7 @@ class VendedToken:
     """What a caller gets: an access token or an ID token, with the grant it was minted for."""
 
     value: Secret
-    grant: Grant
+    spec: TokenSpec
     issued_at: int
     expires_at: int
     # Google's own id of the request that minted it, for finding it in Google's logs.

@@ -14,12 +14,12 @@ from tokenvend.policy import decide
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenvend.audit import AuditRecord
+    from tokenvend.audit.record import AuditRecord
     from tokenvend.cache import Cache
+    from tokenvend.deadline import Deadline
     from tokenvend.mint import Mint
-    from tokenvend.model import Caller, Grant, TokenRequest, VendedToken
+    from tokenvend.model import Caller, TokenRequest, TokenSpec, VendedToken
     from tokenvend.policy_source import PolicyInForce
-    from tokenvend.transport import Deadline
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Vending:
 
     policy: Callable[[], PolicyInForce]
     mint: Mint
-    vended_tokens: Cache[tuple[str, Grant], VendedToken]
+    vended_tokens: Cache[tuple[str, TokenSpec], VendedToken]
     now: Callable[[], float]
 
     def vend(
@@ -43,11 +43,11 @@ class Vending:
         record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
         with record.steps.timed("decision"):
             decision = decide(in_force.policy, caller, request, int(self.now()))
-        record.grant, record.matched = decision.grant, decision.matched
+        record.spec, record.matched = decision.spec, decision.matched
         record.would_deny = decision.would_deny
         token, hit = self.vended_tokens.get_or_mint(
-            (caller.id, decision.grant),
-            lambda: self.mint(caller, decision.grant, deadline, record),
+            (caller.id, decision.spec),
+            lambda: self.mint(caller, decision.spec, deadline, record),
             deadline,
         )
         record.cache = "hit" if hit else "miss"

@@ -19,6 +19,7 @@ from localcloud.cloud import Cloud
 from localcloud.faults import Fault, Kind
 from localcloud.web import Headers, Request, Response
 from localcloud.world import World
+from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
     Misconfigured,
@@ -26,10 +27,10 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from tokenvend.identity.azure import azure_identity
 from tokenvend.policy import compile_policy
 from tokenvend.policy_source import AzureSource, PolicyStore, open_source, parse_source
-from tokenvend.subject.azure import azure_subject
-from tokenvend.transport import PLATFORM_NETWORKS, Deadline, Route, Transport
+from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def put(lab: Cloud, setting: str, text: str) -> None:
 
 def transport(lab: Cloud, *hosts: str) -> Transport:
     network = lab.network_environment
-    route = Route(hosts, PLATFORM_NETWORKS, network["HTTPS_PROXY"], network["REQUESTS_CA_BUNDLE"])
+    route = Egress(hosts, PLATFORM_NETWORKS, network["HTTPS_PROXY"], network["REQUESTS_CA_BUNDLE"])
     return Transport(route, now=time.time, sleep=lambda _: None, random=lambda: 0.0)
 
 
@@ -132,10 +133,10 @@ def bearer(
 ) -> Callable[[Deadline], Secret] | None:
     if not isinstance(source, AzureSource):
         return None
-    subject = azure_subject(
+    subject = azure_identity(
         environ, sender, resource=source.resource, now=time.time, sleep=lambda _: None
     )
-    return lambda deadline: subject.token(deadline).value
+    return lambda deadline: subject.subject_token(deadline).value
 
 
 # --- every source --------------------------------------------------------------------------------

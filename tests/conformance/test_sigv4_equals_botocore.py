@@ -12,9 +12,9 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenvend.identity.aws import sign_get_caller_identity
+from tokenvend.identity.sigv4 import AwsCredentials
 from tokenvend.model import Secret
-from tokenvend.subject.aws import sign_get_caller_identity
-from tokenvend.subject.sigv4 import AwsCredentials
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 REGIONS = st.one_of(
@@ -52,7 +52,7 @@ def test_the_signature_is_botocores(
             access_key, Secret(secret_key), Secret(session_token) if session_token else None
         ),
         region=region,
-        audience=audience,
+        provider=audience,
         now=now,
     )
     request = json.loads(unquote(ours.value.reveal()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import jwt
@@ -26,23 +27,26 @@ from tests.conformance.google_lab import (
 )
 from tests.unit.issuing import deadline
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
-from tokenvend.google.errors import FederatedTokenRejected
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
+from tokenvend.google.refusals import FederatedTokenRejected
 from tokenvend.google.sts import TokenExchange, sts_host
+from tokenvend.identity.aws import AwsIdentity
 from tokenvend.model import (
-    AccessTokenGrant,
+    AccessTokenSpec,
     FederatedToken,
-    IdTokenGrant,
+    IdTokenSpec,
     Secret,
     SubjectToken,
     SubjectTokenType,
 )
-from tokenvend.subject.aws import AwsSubject
-from tokenvend.transport import Answer, Call, Deadline
+from tokenvend.transport import Answer, Call
+
+if TYPE_CHECKING:
+    from tokenvend.deadline import Deadline
 
 IAM = "https://www.googleapis.com/auth/iam"
-ACCESS = AccessTokenGrant("g", LANDING, (READ_WRITE,), 900)
-ID = IdTokenGrant("g", INVOKER, ORDERS)
+ACCESS = AccessTokenSpec("g", LANDING, (READ_WRITE,), 900)
+ID = IdTokenSpec("g", INVOKER, ORDERS)
 
 
 @pytest.fixture
@@ -77,17 +81,17 @@ def aws_subject(lab: Lab, provider: str = AWS_PROVIDER, **changes: str) -> Subje
         **changes,
     }
     audience = f"//iam.googleapis.com/{provider}"
-    subject = AwsSubject(environ, audience=audience, region="us-east-1", now=lab.clock)
-    return subject.token(deadline())
+    subject = AwsIdentity(environ, provider=audience, region="us-east-1", now=lab.clock)
+    return subject.subject_token(deadline())
 
 
-def azure_subject(lab: Lab, name: str = "tokenvend") -> SubjectToken:
+def azure_identity(lab: Lab, name: str = "tokenvend") -> SubjectToken:
     return SubjectToken(Secret(lab.jwt(name)), SubjectTokenType.JWT, int(lab.clock()) + 3600)
 
 
 def exchange(lab: Lab, subject: SubjectToken, provider: str = AWS_PROVIDER) -> FederatedToken:
     audience = f"//iam.googleapis.com/{provider}"
-    sts = TokenExchange(InProcess(lab), audience=audience, sts_host=sts_host(), now=lab.clock)
+    sts = TokenExchange(InProcess(lab), provider=audience, sts_host=sts_host(), now=lab.clock)
     return sts.exchange(subject, [IAM], deadline())
 
 
@@ -109,7 +113,7 @@ def test_an_aws_identity_becomes_an_access_token_for_storage(lab: Lab) -> None:
 
 
 def test_an_azure_identity_becomes_an_id_token_for_cloud_run(lab: Lab) -> None:
-    ours = exchange(lab, azure_subject(lab), AZURE_PROVIDER)
+    ours = exchange(lab, azure_identity(lab), AZURE_PROVIDER)
     token = api(lab).generate_id_token(ours, ID, deadline())
     claims = jwt.decode(token.value.reveal(), options={"verify_signature": False})
     assert (claims["aud"], claims["email"]) == (ORDERS, INVOKER)
@@ -184,7 +188,7 @@ def test_an_audience_mismatch_is_named(lab: Lab) -> None:
     assert lab.azure_provider.oidc is not None
     lab.azure_provider.oidc.allowed_audiences = ["api://other"]
     with pytest.raises(UpstreamRefused) as caught:
-        exchange(lab, azure_subject(lab), AZURE_PROVIDER)
+        exchange(lab, azure_identity(lab), AZURE_PROVIDER)
     assert "TOKENVEND_AZURE_FEDERATION_AUDIENCE" in caught.value.cause
 
 
@@ -192,12 +196,12 @@ def test_an_issuer_mismatch_is_named(lab: Lab) -> None:
     assert lab.azure_provider.oidc is not None
     lab.azure_provider.oidc.issuer_uri = "https://login.microsoftonline.com/other/v2.0"
     with pytest.raises(UpstreamRefused) as caught:
-        exchange(lab, azure_subject(lab), AZURE_PROVIDER)
+        exchange(lab, azure_identity(lab), AZURE_PROVIDER)
     assert "requestedAccessTokenVersion" in caught.value.cause
 
 
 def test_a_stale_subject_token_is_named(lab: Lab) -> None:
-    subject = azure_subject(lab)
+    subject = azure_identity(lab)
     lab.clock.now += 7200
     with pytest.raises(UpstreamRefused) as caught:
         exchange(lab, subject, AZURE_PROVIDER)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tokenvend.deadline import Deadline
 from tokenvend.errors import UpstreamUnavailable
-from tokenvend.transport import Answer, Call, Deadline
+from tokenvend.transport import Answer, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenvend.transport import Answer, Call, Deadline
+from tokenvend.transport import Answer, Call
+
+if TYPE_CHECKING:
+    from tokenvend.deadline import Deadline
 
 
 @dataclass

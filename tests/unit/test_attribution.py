@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 
 from tests.unit.issuing import NOW, deadline
 from tests.unit.sending import said
-from tokenvend.audit import AuditRecord
+from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials
 from tokenvend.google.sts import TokenExchange
 from tokenvend.mint import Mint
 from tokenvend.model import (
-    AccessTokenGrant,
     AccessTokenRequest,
+    AccessTokenSpec,
     AwsCaller,
     Caller,
     EntraCaller,
     FederatedToken,
-    IdTokenGrant,
     IdTokenRequest,
+    IdTokenSpec,
     LambdaCaller,
     OidcCaller,
     Secret,
@@ -42,15 +42,16 @@ from tokenvend.policy.attribution import (
     check_attribution,
     session_name,
 )
-from tokenvend.policy.diff import Change, diff
-from tokenvend.policy.explain import explain
-from tokenvend.policy.lint import lint
-from tokenvend.policy.matrix import matrix
+from tokenvend.policy.review.diff import Change, diff
+from tokenvend.policy.review.explain import explain
+from tokenvend.policy.review.lint import lint
+from tokenvend.policy.review.matrix import matrix
 from tokenvend.policy_source import PolicyInForce
 from tokenvend.service import Vending
 
 if TYPE_CHECKING:
-    from tokenvend.transport import Answer, Call, Deadline
+    from tokenvend.deadline import Deadline
+    from tokenvend.transport import Answer, Call
 
 ACCOUNT = "111122223333"
 ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", "session-1")
@@ -254,13 +255,13 @@ class Google:
 class Ours:
     """Our identity, and sessions of it: a subject token is who it names."""
 
-    def token(self, deadline: Deadline) -> SubjectToken:
+    def subject_token(self, deadline: Deadline) -> SubjectToken:
         return SubjectToken(Secret("ourselves"), SubjectTokenType.JWT, NOW + 900)
 
 
 @dataclass(frozen=True)
 class Sessions:
-    def token(self, session_name: str, deadline: Deadline) -> SubjectToken:
+    def subject_token(self, session_name: str, deadline: Deadline) -> SubjectToken:
         return SubjectToken(Secret(session_name), SubjectTokenType.JWT, NOW + 900)
 
 
@@ -269,11 +270,11 @@ def vending(google: Google, sessions: Sessions | None) -> Vending:
     return Vending(
         policy=lambda: in_force,
         mint=Mint(
-            subject=Ours(),
-            exchange=TokenExchange(google, audience="a", sts_host="sts.googleapis.com", now=clock),
+            identity=Ours(),
+            exchange=TokenExchange(google, provider="a", sts_host="sts.googleapis.com", now=clock),
             iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
             federated_tokens=Cache(life=life, now=clock),
-            session_subject=sessions,
+            session_identity=sessions,
         ),
         vended_tokens=Cache(life=life, now=clock),
         now=clock,
@@ -290,7 +291,7 @@ def clock() -> float:
 
 def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
     record = AuditRecord(request_id="r", time="t")
-    request = AccessTokenRequest(grant=grant, **more)
+    request = AccessTokenRequest(grant_name=grant, **more)
     return vending.vend(caller, request, deadline(), record).value.reveal()
 
 
@@ -336,18 +337,18 @@ def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
     ours = vending(Google(), None)
     with pytest.raises(Misconfigured):
         ours.vend(ETL, AccessTokenRequest(), deadline(), record)
-    assert isinstance(record.grant, AccessTokenGrant)
-    assert record.grant.attributed
+    assert isinstance(record.spec, AccessTokenSpec)
+    assert record.spec.attributed
     with pytest.raises(Misconfigured):
         ours.vend(ETL, IdTokenRequest("https://ledger.example"), deadline(), record)
-    assert isinstance(record.grant, IdTokenGrant)
-    assert record.grant.attributed
+    assert isinstance(record.spec, IdTokenSpec)
+    assert record.spec.attributed
 
 
 def test_the_operator_is_told_what_google_sees_the_caller_as() -> None:
     policy = compile_policy(POLICY)
-    told = explain(policy, ETL, AccessTokenRequest(grant="ledger"), NOW)
+    told = explain(policy, ETL, AccessTokenRequest(grant_name="ledger"), NOW)
     assert told.google_sees == caller_label(ETL) == "etl.wvxntcwhrrhozkhqiu6q"
-    assert explain(policy, ETL, AccessTokenRequest(grant="ours"), NOW).google_sees == ""
-    denied = explain(policy, ETL, AccessTokenRequest(grant="ledger", lifetime=43_200), NOW)
+    assert explain(policy, ETL, AccessTokenRequest(grant_name="ours"), NOW).google_sees == ""
+    denied = explain(policy, ETL, AccessTokenRequest(grant_name="ledger", lifetime=43_200), NOW)
     assert denied.google_sees == ""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tokenvend.audit import AuditLog, AuditRecord, verify
-from tokenvend.model import AccessTokenGrant, EntraCaller
+from tokenvend.audit.chain import AuditLog, verify
+from tokenvend.audit.record import AuditRecord
+from tokenvend.model import AccessTokenSpec, EntraCaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ def written(count: int) -> list[dict[str, Any]]:
     for number in range(count):
         record = AuditRecord(f"request-{number}", "2026-01-01T00:00:00Z")
         record.caller = EntraCaller("t", "o", "a", frozenset({"b", "a"}))
-        record.grant = AccessTokenGrant("g", None, ("s",), None)
+        record.spec = AccessTokenSpec("g", None, ("s",), None)
         log.close(record)
     return sink.records
 

@@ -16,8 +16,8 @@ from tokenvend.caller import (
     GatewayBinding,
     OidcIssuer,
 )
+from tokenvend.caller.jwks import KeySets
 from tokenvend.errors import Misconfigured, Unauthenticated
-from tokenvend.jwks import KeySets
 from tokenvend.model import (
     AwsCaller,
     AwsIamIdentity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,10 +13,13 @@ from localcloud.web import Headers, Request, Router
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, Recorder, deadline, ec_key, key_set, rsa_key
 from tokenvend.caller import Authenticator, EntraSettings
+from tokenvend.caller.jwks import KeySets
 from tokenvend.errors import Misconfigured, Unauthenticated, UpstreamUnavailable
-from tokenvend.jwks import KeySets
 from tokenvend.model import Caller, EntraCaller, HttpRequest
-from tokenvend.transport import Answer, Call, Deadline
+from tokenvend.transport import Answer, Call
+
+if TYPE_CHECKING:
+    from tokenvend.deadline import Deadline
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OTHER_TENANT = "00000000-4f89-41d3-9a0c-0305e82c3301"

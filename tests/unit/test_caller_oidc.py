@@ -25,9 +25,9 @@ from tests.unit.issuing import (
     segment,
 )
 from tokenvend.caller import Authenticator, OidcIssuer
+from tokenvend.caller.jwks import KeySets
 from tokenvend.caller.signed_jwt import MAX_TOKEN
 from tokenvend.errors import Misconfigured, Unauthenticated
-from tokenvend.jwks import KeySets
 from tokenvend.model import Caller, HttpRequest, OidcCaller, Secret
 
 GITHUB = "https://token.actions.githubusercontent.com"

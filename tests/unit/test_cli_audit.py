@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenvend.audit import AuditLog, AuditRecord, fingerprint_key
+from tokenvend.audit.chain import AuditLog, fingerprint_key
+from tokenvend.audit.record import AuditRecord
 from tokenvend.cli import main
 from tokenvend.cli.records import MAX_LINE, records_in
-from tokenvend.model import AccessTokenGrant, AwsCaller, Secret
+from tokenvend.model import AccessTokenSpec, AwsCaller, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +54,7 @@ def written(*tokens: str, instance: str = "one", key: bytes = b"") -> list[dict[
             record.caller = AwsCaller(
                 "arn:aws:iam::111122223333:role/etl", "111122223333", "etl", "nightly"
             )
-            record.grant = AccessTokenGrant(
+            record.spec = AccessTokenSpec(
                 "landing", "l@acme.iam.gserviceaccount.com", (SCOPE,), 900
             )
             record.token_fingerprint = Secret(token).fingerprint(key)

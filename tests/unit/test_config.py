@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenvend.config import SETTINGS, Settings, SettingsError
+from tokenvend.config.settings import SETTINGS, Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 PROVIDER = (

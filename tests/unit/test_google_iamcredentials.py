@@ -19,17 +19,17 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.google.errors import FederatedTokenRejected
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
-from tokenvend.model import AccessTokenGrant, FederatedToken, IdTokenGrant, Secret, VendedToken
+from tokenvend.google.refusals import FederatedTokenRejected
+from tokenvend.model import AccessTokenSpec, FederatedToken, IdTokenSpec, Secret, VendedToken
 from tokenvend.transport import Answer
 
 EMAIL = "landing@acme.iam.gserviceaccount.com"
 DELEGATE = "hop@acme.iam.gserviceaccount.com"
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 AUDIENCE = "https://orders-abc.run.app"
-ACCESS = AccessTokenGrant("landing-writer", EMAIL, SCOPES, 900)
-ID = IdTokenGrant("orders-invoker", EMAIL, AUDIENCE)
+ACCESS = AccessTokenSpec("landing-writer", EMAIL, SCOPES, 900)
+ID = IdTokenSpec("orders-invoker", EMAIL, AUDIENCE)
 FEDERATED = FederatedToken(Secret("federated-canary"), NOW, NOW + 3600)
 BASE = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
 
@@ -52,11 +52,11 @@ def api(sender: Script) -> IamCredentials:
     return IamCredentials(sender, host=iamcredentials_host(), now=Clock())
 
 
-def get_access(sender: Script, grant: AccessTokenGrant = ACCESS, reason: str = "") -> VendedToken:
+def get_access(sender: Script, grant: AccessTokenSpec = ACCESS, reason: str = "") -> VendedToken:
     return api(sender).generate_access_token(FEDERATED, grant, deadline(), reason)
 
 
-def get_id(sender: Script, grant: IdTokenGrant = ID, reason: str = "") -> VendedToken:
+def get_id(sender: Script, grant: IdTokenSpec = ID, reason: str = "") -> VendedToken:
     return api(sender).generate_id_token(FEDERATED, grant, deadline(), reason)
 
 

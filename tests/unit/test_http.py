@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tokenvend import errors
-from tokenvend.audit import AuditLog, verify
+from tokenvend.audit.chain import AuditLog, verify
 from tokenvend.http import STATUSES, Api, Ready, outcome_of
 from tokenvend.model import (
-    AccessTokenGrant,
+    AccessTokenSpec,
     AwsCaller,
     HttpRequest,
     HttpResponse,
@@ -26,9 +26,9 @@ from tokenvend.policy_source import PolicyInForce
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenvend.audit import AuditRecord
+    from tokenvend.audit.record import AuditRecord
+    from tokenvend.deadline import Deadline
     from tokenvend.model import Caller, TokenRequest
-    from tokenvend.transport import Deadline
 
 NOW = 1_800_000_000
 TOKEN = "ya29.canary-token"
@@ -65,8 +65,8 @@ class World:
         self, caller: Caller, request: TokenRequest, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         self.outcome()
-        grant = AccessTokenGrant("reader", None, ("s",), None)
-        record.grant = grant
+        grant = AccessTokenSpec("reader", None, ("s",), None)
+        record.spec = grant
         return VendedToken(Secret(TOKEN), grant, NOW, NOW + 3600)
 
     def policy(self) -> PolicyInForce:

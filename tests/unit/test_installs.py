@@ -63,7 +63,7 @@ sys.meta_path.insert(0, Missing())
     [
         ("import functions.aws.api", ["aws"]),
         ("import functions.azure.app", ["azure"]),
-        ("import tokenvend.wire.vending, tokenvend.errors, tokenvend.transport", []),
+        ("import tokenvend.wire.own, tokenvend.errors, tokenvend.transport", []),
         ("from tokenvend.cli import main", ["cli"]),
     ],
     ids=["the AWS function", "the Azure function", "a caller", "the command"],

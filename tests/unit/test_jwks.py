@@ -10,8 +10,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.issuing import Clock, Key, Recorder, deadline, ec_key, key_set, page, rsa_key
+from tokenvend.caller.jwks import (
+    COOLDOWN,
+    LIFESPAN,
+    MAX_BYTES,
+    MAX_KEYS,
+    STALE_LIMIT,
+    KeySets,
+    KeySource,
+)
 from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
-from tokenvend.jwks import COOLDOWN, LIFESPAN, MAX_BYTES, MAX_KEYS, STALE_LIMIT, KeySets, KeySource
 from tokenvend.transport import Answer
 
 ISSUER = "https://issuer.example"

@@ -6,13 +6,13 @@ import pytest
 
 from tokenvend.errors import Denied
 from tokenvend.model import (
-    AccessTokenGrant,
     AccessTokenRequest,
+    AccessTokenSpec,
     AwsCaller,
     Caller,
     EntraCaller,
-    IdTokenGrant,
     IdTokenRequest,
+    IdTokenSpec,
     LambdaCaller,
     OidcCaller,
     TokenKind,
@@ -72,24 +72,24 @@ def fits(caller_toml: str, caller: Caller) -> bool:
 
 def test_a_request_for_nothing_in_particular_gets_all_the_grant_has() -> None:
     assert decide(policy(grant()), ALIAS, AccessTokenRequest(), NOW) == Decision(
-        AccessTokenGrant("landing", LANDING, (READ, WRITE), 900), ("lambda_alias",)
+        AccessTokenSpec("landing", LANDING, (READ, WRITE), 900), ("lambda_alias",)
     )
 
 
 def test_a_lifetime_left_open_is_an_hour_even_where_twelve_are_allowed() -> None:
     limits = f'access_token = {{ scopes = ["{READ}"], max_lifetime = "12h" }}'
     held = policy(grant(limits=limits))
-    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.lifetime == 3600  # type: ignore[union-attr]
-    assert decide(held, ALIAS, AccessTokenRequest(lifetime=43_200), NOW).grant.lifetime == 43_200  # type: ignore[union-attr]
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).spec.lifetime == 3600  # type: ignore[union-attr]
+    assert decide(held, ALIAS, AccessTokenRequest(lifetime=43_200), NOW).spec.lifetime == 43_200  # type: ignore[union-attr]
 
 
 def test_a_narrower_request_gets_what_it_asked_for_in_the_grants_order() -> None:
     held = policy(grant())
     asked = AccessTokenRequest(LANDING, "landing", (WRITE, READ), 60)
-    assert decide(held, ALIAS, asked, NOW).grant == AccessTokenGrant(
+    assert decide(held, ALIAS, asked, NOW).spec == AccessTokenSpec(
         "landing", LANDING, (READ, WRITE), 60
     )
-    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).grant == AccessTokenGrant(
+    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).spec == AccessTokenSpec(
         "landing", LANDING, (WRITE,), 900
     )
 
@@ -97,14 +97,14 @@ def test_a_narrower_request_gets_what_it_asked_for_in_the_grants_order() -> None
 def test_an_id_token_is_for_the_audience_asked_and_carries_the_email_on_request() -> None:
     held = policy(grant(limits=ID_LIMITS))
     asked = IdTokenRequest("https://orders-x.a.run.app", include_email=False)
-    assert decide(held, ALIAS, asked, NOW).grant == IdTokenGrant(
+    assert decide(held, ALIAS, asked, NOW).spec == IdTokenSpec(
         "landing", LANDING, "https://orders-x.a.run.app", include_email=False
     )
 
 
 def test_a_direct_grant_gives_the_federated_token_itself() -> None:
     held = policy(grant(target="direct = true", limits=f'access_token = {{ scopes = ["{READ}"] }}'))
-    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant == AccessTokenGrant(
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).spec == AccessTokenSpec(
         "landing", None, (READ,), None
     )
     assert "up to Google's STS" in denial(held, ALIAS, AccessTokenRequest(lifetime=60))
@@ -113,15 +113,17 @@ def test_a_direct_grant_gives_the_federated_token_itself() -> None:
 
 def test_delegates_come_with_the_grant() -> None:
     held = policy(grant(target=f'service_account = "{LANDING}"\ndelegates = ["{ORDERS}"]'))
-    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.delegates == (ORDERS,)
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).spec.delegates == (ORDERS,)
 
 
 def test_the_first_grant_that_permits_the_whole_request_wins() -> None:
     narrow = f'access_token = {{ scopes = ["{READ}"], max_lifetime = "12h" }}'
     held = policy(grant("one", limits=narrow), grant("two"), grant("three"))
-    assert decide(held, ALIAS, AccessTokenRequest(), NOW).grant.name == "one"
-    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).grant.name == "two"
-    assert decide(held, ALIAS, AccessTokenRequest(grant="three"), NOW).grant.name == "three"
+    assert decide(held, ALIAS, AccessTokenRequest(), NOW).spec.grant_name == "one"
+    assert decide(held, ALIAS, AccessTokenRequest(scopes=(WRITE,)), NOW).spec.grant_name == "two"
+    assert (
+        decide(held, ALIAS, AccessTokenRequest(grant_name="three"), NOW).spec.grant_name == "three"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,8 +139,8 @@ def test_a_request_the_oauth_way_gets_what_the_grant_has_of_it(
     scopes: tuple[str, ...], given: tuple[str, ...]
 ) -> None:
     asked = AccessTokenRequest(scopes=scopes, narrow=True)
-    got = decide(policy(grant()), ALIAS, asked, NOW).grant
-    assert isinstance(got, AccessTokenGrant)
+    got = decide(policy(grant()), ALIAS, asked, NOW).spec
+    assert isinstance(got, AccessTokenSpec)
     assert got.scopes == given
 
 
@@ -160,7 +162,7 @@ def test_two_grants_never_add_up() -> None:
     ("request_", "cause"),
     [
         (
-            AccessTokenRequest(grant="other"),
+            AccessTokenRequest(grant_name="other"),
             'the request asks for the grant "other", which does not exist',
         ),
         (
@@ -205,7 +207,7 @@ def test_a_caller_without_a_grant_is_denied_whatever_it_asks() -> None:
     assert denial(held, stranger, AccessTokenRequest()) == (
         f'no grant names the caller "lambda:{ACCOUNT}:other"'
     )
-    assert denial(held, stranger, AccessTokenRequest(grant="landing")) == (
+    assert denial(held, stranger, AccessTokenRequest(grant_name="landing")) == (
         f'the grant "landing" does not name the caller "lambda:{ACCOUNT}:other"'
     )
     assert denial(compile_policy("version = 1"), ALIAS, AccessTokenRequest())
@@ -454,9 +456,9 @@ def test_shadow_mode_lets_limits_pass_and_says_so(request_: AccessTokenRequest, 
     decision = decide(policy(grant(), mode="shadow"), ALIAS, request_, NOW)
     assert told in decision.would_deny
     assert bool(decision.would_deny) is bool(told)
-    assert isinstance(decision.grant, AccessTokenGrant)
-    assert set(decision.grant.scopes) == set(request_.scopes or (READ, WRITE))
-    assert decision.grant.lifetime == (request_.lifetime or 900)
+    assert isinstance(decision.spec, AccessTokenSpec)
+    assert set(decision.spec.scopes) == set(request_.scopes or (READ, WRITE))
+    assert decision.spec.lifetime == (request_.lifetime or 900)
 
 
 def test_shadow_mode_lets_dates_and_audiences_pass_together() -> None:
@@ -474,7 +476,7 @@ def test_shadow_mode_lets_dates_and_audiences_pass_together() -> None:
     [
         (LambdaCaller("stranger", ACCOUNT), AccessTokenRequest()),
         (ALIAS, AccessTokenRequest(ORDERS)),
-        (ALIAS, AccessTokenRequest(grant="other")),
+        (ALIAS, AccessTokenRequest(grant_name="other")),
         (ALIAS, AccessTokenRequest(lifetime=43_201)),
         (ALIAS, AccessTokenRequest(lifetime=0)),
         (ALIAS, IdTokenRequest("https://orders-x.run.app")),
@@ -501,16 +503,16 @@ def test_a_grant_that_permits_by_right_comes_before_one_in_shadow() -> None:
         grant("c-right", limits=wide),
     )
     long = AccessTokenRequest(lifetime=7200)
-    assert decide(held, ALIAS, long, NOW).grant.name == "c-right"
+    assert decide(held, ALIAS, long, NOW).spec.grant_name == "c-right"
     both_scopes = AccessTokenRequest(scopes=(READ, WRITE), lifetime=7200)
-    assert decide(held, ALIAS, both_scopes, NOW).grant.name == "a-shadow"
+    assert decide(held, ALIAS, both_scopes, NOW).spec.grant_name == "a-shadow"
     assert (
         decide(
             policy(grant("a", target=shadow), grant("b", target=shadow, limits=wide)),
             ALIAS,
             long,
             NOW,
-        ).grant.name
+        ).spec.grant_name
         == "b"
     )
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from tokenvend.model import AccessTokenRequest, AwsCaller
 from tokenvend.policy import compile_policy
 from tokenvend.policy.callers import FAMILIES
-from tokenvend.policy.cases import read_cases, run_cases
-from tokenvend.policy.explain import explain
-from tokenvend.policy.lint import RULES, lint
+from tokenvend.policy.review.cases import read_cases, run_cases
+from tokenvend.policy.review.explain import explain
+from tokenvend.policy.review.lint import RULES, lint
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
 POLICY, CASES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from tokenvend.policy.lines import find_lines
+from tokenvend.policy.reading.lines import find_lines
 
 TOML = '''# a comment = "with [[brackets]]"
 version = 1

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from tokenvend.errors import Denied
 from tokenvend.model import (
-    AccessTokenGrant,
     AccessTokenRequest,
+    AccessTokenSpec,
     AwsCaller,
     Caller,
     EntraCaller,
-    Grant,
-    IdTokenGrant,
     IdTokenRequest,
+    IdTokenSpec,
     LambdaCaller,
     OidcCaller,
     TokenRequest,
+    TokenSpec,
 )
 from tokenvend.policy import (
     CompiledPolicy,
@@ -95,7 +95,7 @@ _lifetimes = st.sampled_from([None, 1, 60, 900, 3600, 43_200])
 access_requests = st.builds(
     AccessTokenRequest,
     service_account=st.sampled_from([None, *ACCOUNTS]),
-    grant=st.none(),
+    grant_name=st.none(),
     scopes=st.lists(st.sampled_from(SCOPES), max_size=3, unique=True).map(tuple),
     lifetime=_lifetimes,
 )
@@ -108,9 +108,9 @@ def compiled(trees: list[dict[str, object]]) -> CompiledPolicy:
     return compile_policy(json.dumps({"version": 1, "grant": named}))
 
 
-def vended(policy: CompiledPolicy, caller: Caller, request: TokenRequest) -> Grant | None:
+def vended(policy: CompiledPolicy, caller: Caller, request: TokenRequest) -> TokenSpec | None:
     try:
-        return decide(policy, caller, request, NOW).grant
+        return decide(policy, caller, request, NOW).spec
     except Denied:
         return None
 
@@ -121,17 +121,17 @@ def test_a_narrower_request_never_gets_a_wider_token(
 ) -> None:
     policy = compiled(trees)
     first = vended(policy, caller, wide)
-    if not isinstance(first, AccessTokenGrant):
+    if not isinstance(first, AccessTokenSpec):
         return
     assert first.lifetime is not None
     narrow = AccessTokenRequest(
         service_account=first.service_account,
-        grant=first.name,
+        grant_name=first.grant_name,
         scopes=tuple(data.draw(st.lists(st.sampled_from(first.scopes), unique=True))),
         lifetime=data.draw(st.integers(1, first.lifetime)),
     )
     second = vended(policy, caller, narrow)
-    assert isinstance(second, AccessTokenGrant), "a narrower request is not denied"
+    assert isinstance(second, AccessTokenSpec), "a narrower request is not denied"
     assert second.service_account == first.service_account
     assert second.lifetime == narrow.lifetime
     if narrow.scopes or not wide.scopes:
@@ -149,8 +149,8 @@ def test_leaving_scopes_out_never_gets_more_the_oauth_way_either(
     fewer = data.draw(st.lists(st.sampled_from(asked), min_size=1, unique=True))
     all_of_it = vended(policy, caller, AccessTokenRequest(scopes=tuple(asked), narrow=True))
     part_of_it = vended(policy, caller, AccessTokenRequest(scopes=tuple(fewer), narrow=True))
-    if isinstance(part_of_it, AccessTokenGrant):
-        assert isinstance(all_of_it, AccessTokenGrant)
+    if isinstance(part_of_it, AccessTokenSpec):
+        assert isinstance(all_of_it, AccessTokenSpec)
         assert set(part_of_it.scopes) <= set(all_of_it.scopes)
 
 
@@ -159,11 +159,11 @@ def test_a_token_is_never_wider_than_the_request(
     trees: list[dict[str, object]], caller: Caller, request: TokenRequest
 ) -> None:
     match vended(compiled(trees), caller, request), request:
-        case AccessTokenGrant() as grant, AccessTokenRequest():
+        case AccessTokenSpec() as grant, AccessTokenRequest():
             assert not request.scopes or set(grant.scopes) == set(request.scopes)
             assert request.lifetime is None or grant.lifetime == request.lifetime
             assert request.service_account in (None, grant.service_account)
-        case IdTokenGrant() as grant, IdTokenRequest():
+        case IdTokenSpec() as grant, IdTokenRequest():
             assert grant.audience == request.audience
         case granted, _:
             assert granted is None
@@ -205,10 +205,12 @@ def test_the_index_finds_what_trying_every_grant_finds(
 def test_what_a_caller_is_told_it_can_have(trees: list[dict[str, object]], caller: Caller) -> None:
     policy = compiled(trees)
     for view in grants_of(policy, caller, NOW):
-        asked = AccessTokenRequest(grant=view.name, scopes=view.scopes, lifetime=view.max_lifetime)
+        asked = AccessTokenRequest(
+            grant_name=view.name, scopes=view.scopes, lifetime=view.max_lifetime
+        )
         got = vended(policy, caller, asked)
-        assert isinstance(got, AccessTokenGrant)
-        assert replace(got, attributed=False) == AccessTokenGrant(
+        assert isinstance(got, AccessTokenSpec)
+        assert replace(got, attributed=False) == AccessTokenSpec(
             view.name, view.service_account, view.scopes, view.max_lifetime
         )
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
     Misconfigured,
@@ -32,7 +33,7 @@ from tokenvend.policy_source import (
     parse_source,
 )
 from tokenvend.policy_source.text import MAX_BYTES
-from tokenvend.transport import Answer, Call, Deadline
+from tokenvend.transport import Answer, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tokenvend.model import AccessTokenRequest, AwsCaller, IdTokenRequest, LambdaCaller
 from tokenvend.policy import PolicyError, compile_policy
-from tokenvend.policy.cases import read_cases, run_cases
-from tokenvend.policy.coverage import covers, glob_covers
-from tokenvend.policy.diff import diff
-from tokenvend.policy.explain import Explanation, explain
-from tokenvend.policy.lint import RULES, lint
-from tokenvend.policy.matrix import DIRECT, matrix, to_html
 from tokenvend.policy.patterns import glob
-from tokenvend.policy.sarif import to_sarif
+from tokenvend.policy.review.cases import read_cases, run_cases
+from tokenvend.policy.review.coverage import covers, glob_covers
+from tokenvend.policy.review.diff import diff
+from tokenvend.policy.review.explain import Explanation, explain
+from tokenvend.policy.review.lint import RULES, lint
+from tokenvend.policy.review.matrix import DIRECT, matrix, to_html
+from tokenvend.policy.review.sarif import to_sarif
 from tokenvend.policy.schema import json_schema
 
 NOW = 1_800_000_000
@@ -250,9 +250,12 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
 @pytest.mark.parametrize(
     ("request_", "step"),
     [
-        (AccessTokenRequest(grant="nope"), "ask for a grant that exists, or leave `grant` out"),
         (
-            AccessTokenRequest(grant="orders"),
+            AccessTokenRequest(grant_name="nope"),
+            "ask for a grant that exists, or leave `grant` out",
+        ),
+        (
+            AccessTokenRequest(grant_name="orders"),
             f'add {{ aws_role = "{ROLE}etl-1" }} to `callers` of "orders"',
         ),
         (
@@ -603,4 +606,4 @@ def test_what_the_compiler_refuses_the_schema_marks_too(old: str, new: str) -> N
 
 def test_findings_and_explanations_are_plain_data() -> None:
     assert json.dumps([asdict(each) for each in lint(POLICY, now=NOW)]) == "[]"
-    assert json.loads(json.dumps(asdict(told(ETL, AccessTokenRequest()))))["granted"]["name"]
+    assert json.loads(json.dumps(asdict(told(ETL, AccessTokenRequest()))))["granted"]["grant_name"]

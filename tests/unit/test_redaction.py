@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.canary import leaks
-from tokenvend.audit import AuditLog, AuditRecord, verify
+from tokenvend.audit.chain import AuditLog, verify
+from tokenvend.audit.record import AuditRecord
 from tokenvend.masking import MASK, mask
 from tokenvend.model import OidcCaller
 from tokenvend.redaction import WITHHELD, RedactingFilter, install

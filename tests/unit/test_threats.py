@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.unit.issuing import NOW, deadline
-from tokenvend.audit import AuditRecord
+from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
-from tokenvend.google.errors import FederatedTokenRejected
+from tokenvend.google.refusals import FederatedTokenRejected
 from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenRequest,
@@ -34,8 +34,8 @@ from tokenvend.policy_source import PolicyInForce
 from tokenvend.service import Vending
 
 if TYPE_CHECKING:
-    from tokenvend.model import Caller, Grant, TokenRequest
-    from tokenvend.transport import Deadline
+    from tokenvend.deadline import Deadline
+    from tokenvend.model import Caller, TokenRequest, TokenSpec
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 APP = "5b2b7c5e-8f7b-4d53-a0a4-4d6f3c2e1b0a"
@@ -68,7 +68,7 @@ POLICY = compile_policy(
 class Google:
     """Mints a token of its own for every call; `gate` holds a mint until a test opens it."""
 
-    minted: list[Grant] = field(default_factory=list)
+    minted: list[TokenSpec] = field(default_factory=list)
     exchanges: int = 0
     gate: threading.Event = field(default_factory=threading.Event)
     numbers: count[int] = field(default_factory=count)
@@ -80,7 +80,7 @@ class Google:
         return FederatedToken(Secret(f"federated-{next(self.numbers)}"), NOW, NOW + 3600)
 
     def generate_access_token(
-        self, federated: FederatedToken, grant: Grant, deadline: Deadline, reason: str
+        self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
     ) -> VendedToken:
         self.gate.wait(deadline.remaining())
         self.minted.append(grant)
@@ -88,7 +88,7 @@ class Google:
 
     generate_id_token = generate_access_token
 
-    def token(self, deadline: Deadline) -> SubjectToken:
+    def subject_token(self, deadline: Deadline) -> SubjectToken:
         return SubjectToken(Secret("proof"), SubjectTokenType.JWT, NOW + 300)
 
 
@@ -104,7 +104,7 @@ def vending(google: Google, size: int = 1024) -> Vending:
     return Vending(
         policy=lambda: PolicyInForce(POLICY, loaded_at=NOW, checked_at=NOW),
         mint=Mint(
-            subject=google,
+            identity=google,
             exchange=google,  # type: ignore[arg-type]
             iam_credentials=google,  # type: ignore[arg-type]
             federated_tokens=cache(),
@@ -204,7 +204,7 @@ def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it() ->
         """Its provider was made anew: the first federated token counts no more."""
 
         def generate_access_token(
-            self, federated: FederatedToken, grant: Grant, deadline: Deadline, reason: str
+            self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
         ) -> VendedToken:
             if federated.value == Secret("federated-0"):
                 # While the first is being refused, another is refused too and exchanges anew.

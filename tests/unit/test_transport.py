@@ -16,18 +16,10 @@ import pytest
 import trustme
 
 from tests.unit.upstream import answer, upstream
+from tokenvend.deadline import Deadline
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError, UpstreamUnavailable
-from tokenvend.transport import (
-    MAX_TRIES,
-    PLATFORM_NETWORKS,
-    Answer,
-    Call,
-    Deadline,
-    Route,
-    Transport,
-    matches_host,
-    retry_after,
-)
+from tokenvend.transport import Answer, Call, retry_after
+from tokenvend.transport.egress import MAX_TRIES, PLATFORM_NETWORKS, Egress, Transport, matches_host
 
 NOW = 1_800_000_000
 CANARY = "ya29.canary-that-must-not-leak"
@@ -52,8 +44,8 @@ def pace() -> Pace:
 def open_transport(pace: Pace) -> Iterator[Callable[..., Transport]]:
     opened: list[Transport] = []
 
-    def build(route: Route | None = None, byte_cap: int = 1024 * 1024) -> Transport:
-        route = route or Route(hosts=(), plain_hosts=PLATFORM_NETWORKS)
+    def build(route: Egress | None = None, byte_cap: int = 1024 * 1024) -> Transport:
+        route = route or Egress(hosts=(), plain_hosts=PLATFORM_NETWORKS)
         transport = Transport(
             route, now=lambda: NOW, sleep=pace.sleep, random=lambda: 0.5, byte_cap=byte_cap
         )
@@ -148,7 +140,7 @@ def test_the_environment_changes_nothing(
 
 # --- where a call may go -------------------------------------------------------------------------
 
-ROUTE = Route(hosts=("sts.googleapis.com", "*.amazonaws.com"), plain_hosts=PLATFORM_NETWORKS)
+ROUTE = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"), plain_hosts=PLATFORM_NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +236,7 @@ def test_https_verifies_name_and_authority(
     ]:
         with upstream(answer(200, b"ok"), tls=server_tls(authority, name)) as site:
             host = f"localhost:{site.port}"
-            transport = open_transport(Route(hosts=(host,), ca_bundle=trusted))
+            transport = open_transport(Egress(hosts=(host,), ca_bundle=trusted))
             call = Call("GET", f"https://{host}/")
             if works:
                 for _ in range(2):
@@ -260,7 +252,7 @@ def test_https_verifies_name_and_authority(
 def test_a_missing_ca_bundle_is_a_setting_to_mend(
     open_transport: Callable[..., Transport], tmp_path: Path
 ) -> None:
-    transport = open_transport(Route(hosts=("a.test",), ca_bundle=str(tmp_path / "none.pem")))
+    transport = open_transport(Egress(hosts=("a.test",), ca_bundle=str(tmp_path / "none.pem")))
     with pytest.raises(Misconfigured) as caught:
         transport.send(Call("GET", "https://a.test/"), soon(), repeatable=True)
     assert "CA bundle" in caught.value.cause
@@ -311,7 +303,7 @@ def test_https_goes_through_the_proxy_under_its_real_name(
         upstream(answer(200, b"ok"), tls=server_tls(authority, "sts.googleapis.com")) as site,
         upstream(relay_to(site.port)) as proxy,
     ):
-        route = Route(hosts=("sts.googleapis.com",), proxy=proxy.http, ca_bundle=bundle)
+        route = Egress(hosts=("sts.googleapis.com",), proxy=proxy.http, ca_bundle=bundle)
         transport = open_transport(route)
         call = Call("GET", "https://sts.googleapis.com/v1", {"Authorization": f"Bearer {CANARY}"})
         assert transport.send(call, soon(), repeatable=False).body == b"ok"
@@ -326,7 +318,7 @@ def test_a_proxy_that_refuses_is_named(
     open_transport: Callable[..., Transport], status: int
 ) -> None:
     with upstream(answer(status, b"", "Connection: close")) as proxy:
-        transport = open_transport(Route(hosts=("sts.googleapis.com",), proxy=proxy.http))
+        transport = open_transport(Egress(hosts=("sts.googleapis.com",), proxy=proxy.http))
         with pytest.raises(UpstreamUnavailable) as caught:
             transport.send(Call("GET", "https://sts.googleapis.com/"), soon(), repeatable=False)
     assert "is the proxy running" in caught.value.cause
@@ -341,7 +333,7 @@ def test_a_handshake_that_never_ends_cannot_hold_past_the_deadline(
     with upstream(drip) as site:
         host = "sts.googleapis.com" if through_proxy else f"localhost:{site.port}"
         proxy = site.http if through_proxy else ""
-        transport = open_transport(Route(hosts=(host,), proxy=proxy))
+        transport = open_transport(Egress(hosts=(host,), proxy=proxy))
         with pytest.raises(DeadlineExceeded):
             transport.send(Call("GET", f"https://{host}/"), soon(0.3), repeatable=True)
     assert not drip.finished
@@ -351,7 +343,7 @@ def test_the_identity_endpoint_is_never_asked_through_the_proxy(
     open_transport: Callable[..., Transport],
 ) -> None:
     with upstream(answer(200, b"ok")) as site, upstream(answer(502)) as proxy:
-        route = Route(hosts=(), plain_hosts=PLATFORM_NETWORKS, proxy=proxy.http)
+        route = Egress(hosts=(), plain_hosts=PLATFORM_NETWORKS, proxy=proxy.http)
         got = open_transport(route).send(Call("GET", site.http), soon(), repeatable=False)
     assert got.body == b"ok"
     assert proxy.connections == 0

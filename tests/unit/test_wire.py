@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from tokenvend.errors import InvalidRequest
 from tokenvend.model import (
-    AccessTokenGrant,
     AccessTokenRequest,
-    IdTokenGrant,
+    AccessTokenSpec,
     IdTokenRequest,
+    IdTokenSpec,
     Secret,
     VendedToken,
 )
-from tokenvend.wire import vending as wire
+from tokenvend.wire import own as wire
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 
@@ -142,7 +142,7 @@ def test_properties_the_request_parsers_raise_only_invalid_request(body: bytes) 
 
 
 def test_an_access_token_answer_tells_scopes_and_expiry() -> None:
-    grant = AccessTokenGrant("g", None, (SCOPE,), None)
+    grant = AccessTokenSpec("g", None, (SCOPE,), None)
     token = VendedToken(Secret("ya29.x"), grant, 1_000, 4_600)
     assert json.loads(wire.render_token(token, now=1_600)) == {
         "access_token": "ya29.x",
@@ -156,7 +156,7 @@ def test_an_access_token_answer_tells_scopes_and_expiry() -> None:
 
 
 def test_an_id_token_answer_tells_its_audience() -> None:
-    grant = IdTokenGrant("g", "sa@acme.iam.gserviceaccount.com", "https://x.run.app")
+    grant = IdTokenSpec("g", "sa@acme.iam.gserviceaccount.com", "https://x.run.app")
     token = VendedToken(Secret("e.y.j"), grant, 0, 3_600)
     assert json.loads(wire.render_token(token, now=0)) == {
         "id_token": "e.y.j",

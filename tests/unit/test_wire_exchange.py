@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tokenvend import errors
 from tokenvend.errors import InvalidRequest
 from tokenvend.http import STATUSES
-from tokenvend.model import AccessTokenGrant, Secret, VendedToken
+from tokenvend.model import AccessTokenSpec, Secret, VendedToken
 from tokenvend.policy.values import CLOUD_PLATFORM
-from tokenvend.wire.exchange import (
+from tokenvend.wire.sts import (
     FORM,
     GRANT_TYPE,
     ExchangeRequest,
@@ -115,7 +115,7 @@ def test_an_endpoint_without_a_name_exchanges_nothing() -> None:
 
 
 def test_the_answer_has_what_the_strictest_client_wants() -> None:
-    token = VendedToken(Secret("ya29"), AccessTokenGrant("g", None, ("a", "b"), None), 0, 100)
+    token = VendedToken(Secret("ya29"), AccessTokenSpec("g", None, ("a", "b"), None), 0, 100)
     assert json.loads(render_exchange(token, now=99)) == {
         "access_token": "ya29",
         "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",

@@ -37,9 +37,9 @@ from tokenvend.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenvend.jwks import KeySets
+    from tokenvend.caller.jwks import KeySets
+    from tokenvend.deadline import Deadline
     from tokenvend.model import AwsCaller, Caller, HttpRequest, PlatformIdentity
-    from tokenvend.transport import Deadline
 
     # subject_token.verify_aws_request with its settings: token, audience, deadline -> caller.
     VerifyAwsRequest = Callable[[Secret, str, Deadline], AwsCaller]

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tokenvend.caller.jwks import KeySource
 from tokenvend.caller.signed_jwt import (
     check_issuer_and_audience,
     check_times,
@@ -23,16 +24,15 @@ from tokenvend.caller.signed_jwt import (
     verified_claims,
 )
 from tokenvend.errors import Misconfigured
-from tokenvend.jwks import KeySource
 from tokenvend.model import EntraCaller
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokenvend.caller.jwks import KeySets
     from tokenvend.caller.signed_jwt import UnverifiedToken
-    from tokenvend.jwks import KeySets
-    from tokenvend.transport import Deadline
+    from tokenvend.deadline import Deadline
 
 LOGIN_HOST = "login.microsoftonline.com"
 MAX_CLIENT_PRINCIPAL = 32 * 1024

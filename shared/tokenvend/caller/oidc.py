@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tokenvend.caller.jwks import KeySource
 from tokenvend.caller.signed_jwt import (
     ALGORITHMS,
     check_issuer_and_audience,
@@ -19,15 +20,14 @@ from tokenvend.caller.signed_jwt import (
     verified_claims,
 )
 from tokenvend.errors import Misconfigured
-from tokenvend.jwks import KeySource
 from tokenvend.model import OidcCaller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokenvend.caller.jwks import KeySets
     from tokenvend.caller.signed_jwt import UnverifiedToken
-    from tokenvend.jwks import KeySets
-    from tokenvend.transport import Deadline
+    from tokenvend.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from tokenvend.wire.objects import read_object
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from tokenvend.jwks import KeySets, KeySource
+    from tokenvend.caller.jwks import KeySets, KeySource
+    from tokenvend.deadline import Deadline
     from tokenvend.model import Secret
-    from tokenvend.transport import Deadline
 
 MAX_TOKEN = 16 * 1024
 """Characters. Entra keeps tokens under 10 KB; API Gateway takes 10,240 bytes of headers."""

@@ -20,8 +20,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from tokenvend.audit import fingerprint_key, is_intact
-from tokenvend.audit import verify as verify_chain
+from tokenvend.audit.chain import fingerprint_key, is_intact
+from tokenvend.audit.chain import verify as verify_chain
 from tokenvend.cli.records import UnreadableLogError, read_logs
 from tokenvend.model import Secret
 

@@ -24,27 +24,27 @@ from rich.table import Column, Table
 
 from tokenvend import __version__
 from tokenvend.policy import PolicyError, compile_policy
-from tokenvend.policy.asking import read_caller, read_request
-from tokenvend.policy.cases import read_cases, run_cases
-from tokenvend.policy.diff import Change
-from tokenvend.policy.diff import diff as diff_policies
-from tokenvend.policy.explain import Verdict
-from tokenvend.policy.explain import explain as explain_decision
-from tokenvend.policy.fields import Table as Fields
-from tokenvend.policy.lint import Severity
-from tokenvend.policy.lint import lint as lint_policy
-from tokenvend.policy.matrix import Matrix, to_html
-from tokenvend.policy.matrix import matrix as policy_matrix
-from tokenvend.policy.problems import Report
-from tokenvend.policy.sarif import text as finding_text
-from tokenvend.policy.sarif import to_sarif
+from tokenvend.policy.reading.problems import Report
+from tokenvend.policy.reading.table import Table as Fields
+from tokenvend.policy.review.cases import read_cases, run_cases
+from tokenvend.policy.review.diff import Change
+from tokenvend.policy.review.diff import diff as diff_policies
+from tokenvend.policy.review.explain import Verdict
+from tokenvend.policy.review.explain import explain as explain_decision
+from tokenvend.policy.review.lint import Severity
+from tokenvend.policy.review.lint import lint as lint_policy
+from tokenvend.policy.review.matrix import Matrix, to_html
+from tokenvend.policy.review.matrix import matrix as policy_matrix
+from tokenvend.policy.review.questions import read_caller, read_request
+from tokenvend.policy.review.sarif import text as finding_text
+from tokenvend.policy.review.sarif import to_sarif
 from tokenvend.policy.schema import json_schema
 from tokenvend.policy.values import moment
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.policy import CompiledPolicy
-    from tokenvend.policy.explain import Explanation
+    from tokenvend.policy.review.explain import Explanation
 
 _NO = 1
 _CANNOT = 2

@@ -16,20 +16,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tokenvend.errors import Misconfigured, UpstreamUnavailable
-from tokenvend.google.errors import impersonation_refusal
+from tokenvend.google.refusals import impersonation_refusal
 from tokenvend.google.sts import checked_token
-from tokenvend.model import (
-    AccessTokenGrant,
-    FederatedToken,
-    Grant,
-    IdTokenGrant,
-    VendedToken,
-    is_service_account_email,
-)
-from tokenvend.transport import Answer, Call, Deadline, Sender
+from tokenvend.identifiers import is_service_account_email
+from tokenvend.model import AccessTokenSpec, FederatedToken, IdTokenSpec, TokenSpec, VendedToken
+from tokenvend.transport import Answer, Call, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tokenvend.deadline import Deadline
 
 # Google's default, and the life of every ID token, in seconds.
 DEFAULT_LIFETIME = 3600
@@ -57,7 +53,7 @@ class IamCredentials:
     def generate_access_token(
         self,
         federated: FederatedToken,
-        grant: AccessTokenGrant,
+        spec: AccessTokenSpec,
         deadline: Deadline,
         request_reason: str = "",
     ) -> VendedToken:
@@ -67,10 +63,10 @@ class IamCredentials:
         (FederatedTokenRejected if the federated token is at fault), RateLimited,
         UpstreamUnavailable, DeadlineExceeded, Misconfigured.
         """
-        lifetime = DEFAULT_LIFETIME if grant.lifetime is None else grant.lifetime
-        body: dict[str, object] = {"scope": list(grant.scopes), "lifetime": f"{lifetime}s"}
+        lifetime = DEFAULT_LIFETIME if spec.lifetime is None else spec.lifetime
+        body: dict[str, object] = {"scope": list(spec.scopes), "lifetime": f"{lifetime}s"}
         sent_at = int(self._now())
-        answer = self._post("generateAccessToken", federated, grant, body, deadline, request_reason)
+        answer = self._post("generateAccessToken", federated, spec, body, deadline, request_reason)
         fields = _object(answer)
         token = checked_token(fields.get("accessToken"), "generateAccessToken")
         expires_at = _epoch(fields.get("expireTime"))
@@ -78,42 +74,42 @@ class IamCredentials:
             raise _unusable("expireTime is not an RFC 3339 time")
         # Where the two clocks disagree the token is never thought to live longer than was asked.
         expires_at = self._alive(min(expires_at, sent_at + lifetime))
-        return VendedToken(token, grant, sent_at, expires_at, _request_id(answer))
+        return VendedToken(token, spec, sent_at, expires_at, _request_id(answer))
 
     def generate_id_token(
         self,
         federated: FederatedToken,
-        grant: IdTokenGrant,
+        spec: IdTokenSpec,
         deadline: Deadline,
         request_reason: str = "",
     ) -> VendedToken:
         """An ID token of the grant's service account for its audience; raises the same."""
-        body: dict[str, object] = {"audience": grant.audience, "includeEmail": grant.include_email}
+        body: dict[str, object] = {"audience": spec.audience, "includeEmail": spec.include_email}
         sent_at = int(self._now())
-        answer = self._post("generateIdToken", federated, grant, body, deadline, request_reason)
+        answer = self._post("generateIdToken", federated, spec, body, deadline, request_reason)
         token = checked_token(_object(answer).get("token"), "generateIdToken")
         claims = _claims(token.reveal())
         expires_at = claims.get("exp")
-        if claims.get("aud") != grant.audience:
+        if claims.get("aud") != spec.audience:
             raise _unusable("the ID token is for another audience")
         if type(expires_at) is not int:
             raise _unusable("the ID token has no expiry")
         expires_at = self._alive(min(expires_at, sent_at + DEFAULT_LIFETIME))
-        return VendedToken(token, grant, sent_at, expires_at, _request_id(answer))
+        return VendedToken(token, spec, sent_at, expires_at, _request_id(answer))
 
     def _post(
         self,
         method: str,
         federated: FederatedToken,
-        grant: Grant,
+        spec: TokenSpec,
         body: dict[str, object],
         deadline: Deadline,
         request_reason: str,
     ) -> Answer:
-        email = _email(grant.service_account)
-        if grant.delegates:
+        email = _email(spec.service_account)
+        if spec.delegates:
             body["delegates"] = [
-                f"projects/-/serviceAccounts/{_email(delegate)}" for delegate in grant.delegates
+                f"projects/-/serviceAccounts/{_email(delegate)}" for delegate in spec.delegates
             ]
         headers = {
             "Authorization": f"Bearer {federated.value.reveal()}",

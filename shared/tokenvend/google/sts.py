@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tokenvend.errors import UpstreamUnavailable
-from tokenvend.google.errors import exchange_refusal
+from tokenvend.google.refusals import exchange_refusal
 from tokenvend.model import FederatedToken, Secret, SubjectToken
-from tokenvend.transport import Call, Deadline, Sender
+from tokenvend.transport import Call, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from tokenvend.deadline import Deadline
 
 # Google's tokens reach 12,288 bytes today, and it reserves the right to change that.
 MAX_TOKEN = 16 * 1024
@@ -38,14 +40,14 @@ def sts_host(universe: str = "googleapis.com", region: str = "") -> str:
 class TokenExchange:
     """Subject tokens into federated tokens, at one provider.
 
-    `audience`: the provider's full resource name; `host`: see `sts_host`; `now`: epoch seconds.
+    `provider`: its full resource name; `host`: see `sts_host`; `now`: epoch seconds.
     """
 
     def __init__(
-        self, sender: Sender, *, audience: str, sts_host: str, now: Callable[[], float]
+        self, sender: Sender, *, provider: str, sts_host: str, now: Callable[[], float]
     ) -> None:
         self._sender = sender
-        self._audience = audience
+        self._provider = provider
         self._url = f"https://{sts_host}/v1/token"
         self._now = now
 
@@ -58,7 +60,7 @@ class TokenExchange:
         """
         form = {
             "grant_type": GRANT_TYPE,
-            "audience": self._audience,
+            "audience": self._provider,
             "scope": " ".join(scopes),
             "requested_token_type": ACCESS_TOKEN_TYPE,
             "subject_token": subject.value.reveal(),

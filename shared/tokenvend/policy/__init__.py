@@ -4,15 +4,15 @@ Pure: no clock, no environment, no files, no network. The operator's tools (`lin
 `cases`, `diff`, `matrix`, `schema`) are modules of their own that a function never loads.
 """
 
-from tokenvend.policy.compiled import CompiledPolicy, GrantRule, Mode
+from tokenvend.policy.compiled import CompiledPolicy, Grant, Mode
 from tokenvend.policy.compiler import compile_policy
 from tokenvend.policy.decision import Decision, GrantView, decide, grants_of
-from tokenvend.policy.problems import PolicyError, Problem
+from tokenvend.policy.reading.problems import PolicyError, Problem
 
 __all__ = [
     "CompiledPolicy",
     "Decision",
-    "GrantRule",
+    "Grant",
     "GrantView",
     "Mode",
     "PolicyError",

@@ -18,8 +18,8 @@ import re
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.model import AwsCaller, EntraCaller, LambdaCaller, OidcCaller
-from tokenvend.policy.document import lines_of
-from tokenvend.policy.problems import PolicyError, Problem, quoted
+from tokenvend.policy.reading.document import lines_of
+from tokenvend.policy.reading.problems import PolicyError, Problem, quoted
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller

@@ -12,11 +12,11 @@ import re
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.policy.matchers import AwsMatcher, EntraMatcher, LambdaMatcher, OidcMatcher
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
-    from tokenvend.policy.fields import Table
     from tokenvend.policy.matchers import Matcher
+    from tokenvend.policy.reading.table import Table
 
 # Google's own limit on rules in one boundary.
 MAX_RULES = 10

@@ -8,14 +8,14 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenvend.policy.matchers import AwsMatcher, EntraMatcher, LambdaMatcher, Matcher, OidcMatcher
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.values import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenvend.policy.fields import Table
     from tokenvend.policy.patterns import Glob
+    from tokenvend.policy.reading.table import Table
 
 MAX_CALLERS = 500
 MAX_CLAIMS = 20

@@ -54,7 +54,7 @@ class IdLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class GrantRule:
+class Grant:
     """One `[[grant]]`. `service_account` None means direct: the federated token itself.
 
     `not_before`, `expires`: epoch seconds; the grant holds from the first to before the second.
@@ -113,12 +113,12 @@ class CompiledPolicy:
 
     digest: str
     mode: Mode
-    grants: tuple[GrantRule, ...]
+    grants: tuple[Grant, ...]
     index: Index = field(repr=False, compare=False)
     by_name: Mapping[str, int] = field(repr=False, compare=False)
 
 
-def build_index(grants: Iterable[GrantRule]) -> Index:
+def build_index(grants: Iterable[Grant]) -> Index:
     """Index every matcher under its rarest fact, so that a common one (the organisation of every
     repository) does not put all grants into one group.
     """

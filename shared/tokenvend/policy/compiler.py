@@ -16,15 +16,15 @@ from tokenvend.policy.callers import read_callers
 from tokenvend.policy.compiled import (
     AccessLimits,
     CompiledPolicy,
-    GrantRule,
+    Grant,
     IdLimits,
     Mode,
     build_index,
 )
-from tokenvend.policy.document import read, refuse
-from tokenvend.policy.fields import Table
 from tokenvend.policy.matchers import values as matcher_values
-from tokenvend.policy.problems import Report, shown
+from tokenvend.policy.reading.document import read, refuse
+from tokenvend.policy.reading.problems import Report, shown
+from tokenvend.policy.reading.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def compile_policy(text: str, *, source: str = "policy.toml") -> CompiledPolicy:
     return _compiled(mode, tuple(grants))
 
 
-def _compiled(mode: Mode, grants: tuple[GrantRule, ...]) -> CompiledPolicy:
+def _compiled(mode: Mode, grants: tuple[Grant, ...]) -> CompiledPolicy:
     return CompiledPolicy(
         digest=_digest(mode, grants),
         mode=mode,
@@ -71,7 +71,7 @@ def _check_version(root: Table) -> None:
         root.problem(f"`version` {version} is not known here; write version = 1", "version")
 
 
-def _check_names(root: Table, grants: list[GrantRule]) -> None:
+def _check_names(root: Table, grants: list[Grant]) -> None:
     """A second grant of the same name would make `grant` in a request, and the audit, ambiguous."""
     seen: set[str] = set()
     for place, grant in enumerate(grants):
@@ -80,7 +80,7 @@ def _check_names(root: Table, grants: list[GrantRule]) -> None:
         seen.add(grant.name)
 
 
-def _grant(table: Table, mode: Mode) -> GrantRule:
+def _grant(table: Table, mode: Mode) -> Grant:
     name = table.parsed("name", values.name, advice="a name that the audit record can show")
     callers = read_callers(table)
     service_account = table.parsed("service_account", values.service_account)
@@ -99,7 +99,7 @@ def _grant(table: Table, mode: Mode) -> GrantRule:
     own_mode = _mode(table)
     attribute = table.parsed("attribute", _parse_attribute)
     table.close()
-    return GrantRule(
+    return Grant(
         name=name or "",
         callers=callers,
         service_account=service_account,
@@ -172,12 +172,12 @@ def _parse_attribute(text: str) -> str:
     return text
 
 
-def _digest(mode: Mode, grants: Iterable[GrantRule]) -> str:
+def _digest(mode: Mode, grants: Iterable[Grant]) -> str:
     content = {"version": 1, "mode": mode, "grant": [canonical(grant) for grant in grants]}
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def canonical(grant: GrantRule) -> dict[str, object]:
+def canonical(grant: Grant) -> dict[str, object]:
     """The grant's content in one fixed form: every key, in one order, times in epoch seconds."""
     access, identity = grant.access_token, grant.id_token
     return {

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenvend.errors import Denied
-from tokenvend.model import Grant, TokenKind, TokenRequest
+from tokenvend.model import TokenKind, TokenRequest, TokenSpec
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.limits import refusals, resolve
 from tokenvend.policy.matchers import fields, mismatch
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
-    from tokenvend.policy.compiled import CompiledPolicy, GrantRule
+    from tokenvend.policy.compiled import CompiledPolicy, Grant
     from tokenvend.policy.limits import Refusal
     from tokenvend.policy.matchers import Matcher
 
@@ -32,7 +32,7 @@ class Decision:
     mode let pass, for the operator; empty where nothing was.
     """
 
-    grant: Grant
+    spec: TokenSpec
     matched: tuple[str, ...]
     would_deny: str = ""
 
@@ -55,7 +55,7 @@ class GrantView:
 class Candidate(NamedTuple):
     """A grant that names the caller, and the matcher by which it does."""
 
-    rule: GrantRule
+    rule: Grant
     matcher: Matcher
 
 
@@ -65,7 +65,7 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
     Raises Denied, whose `cause` names the nearest grant and the first condition that failed.
     """
     in_shadow: tuple[Candidate, list[Refusal]] | None = None
-    nearest: tuple[Refusal, GrantRule] | None = None
+    nearest: tuple[Refusal, Grant] | None = None
     for candidate in _candidates(policy, caller, request):
         rule = candidate.rule
         against = refusals(rule, request, now)
@@ -103,7 +103,7 @@ def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[Candidate]:
     return [Candidate(policy.grants[place], places[place]) for place in sorted(places)]
 
 
-def candidate_in(rule: GrantRule, caller: Caller) -> Candidate | None:
+def candidate_in(rule: Grant, caller: Caller) -> Candidate | None:
     """The rule with its first matcher that fits the caller."""
     for matcher in rule.callers:
         if not mismatch(matcher, caller):
@@ -113,14 +113,14 @@ def candidate_in(rule: GrantRule, caller: Caller) -> Candidate | None:
 
 def _candidates(policy: CompiledPolicy, caller: Caller, request: TokenRequest) -> list[Candidate]:
     """The grants worth trying. A request that names a grant is about that one alone."""
-    if request.grant is None:
+    if request.grant_name is None:
         return candidates_of(policy, caller)
-    place = policy.by_name.get(request.grant)
+    place = policy.by_name.get(request.grant_name)
     found = None if place is None else candidate_in(policy.grants[place], caller)
     return [] if found is None else [found]
 
 
-def _view(rule: GrantRule) -> GrantView:
+def _view(rule: Grant) -> GrantView:
     access, identity = rule.access_token, rule.id_token
     offered = ((TokenKind.ACCESS, access), (TokenKind.ID, identity))
     return GrantView(
@@ -134,7 +134,7 @@ def _view(rule: GrantRule) -> GrantView:
     )
 
 
-def _would_deny(rule: GrantRule, against: list[Refusal]) -> str:
+def _would_deny(rule: Grant, against: list[Refusal]) -> str:
     if not against:
         return ""
     return f"grant {shown(rule.name)}: " + "; ".join(refusal.reason for refusal in against)
@@ -144,13 +144,13 @@ def _cause(
     policy: CompiledPolicy,
     caller: Caller,
     request: TokenRequest,
-    nearest: tuple[Refusal, GrantRule] | None,
+    nearest: tuple[Refusal, Grant] | None,
 ) -> str:
     if nearest is not None:
         refusal, rule = nearest
         return f"nearest grant {shown(rule.name)}: {refusal.reason}"
-    if request.grant is None:
+    if request.grant_name is None:
         return f"no grant names the caller {shown(caller.id)}"
-    if request.grant not in policy.by_name:
-        return f"the request asks for the grant {shown(request.grant)}, which does not exist"
-    return f"the grant {shown(request.grant)} does not name the caller {shown(caller.id)}"
+    if request.grant_name not in policy.by_name:
+        return f"the request asks for the grant {shown(request.grant_name)}, which does not exist"
+    return f"the grant {shown(request.grant_name)} does not name the caller {shown(caller.id)}"

@@ -13,14 +13,14 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tokenvend.model import (
-    AccessTokenGrant,
     AccessTokenRequest,
-    Grant,
-    IdTokenGrant,
+    AccessTokenSpec,
     IdTokenRequest,
+    IdTokenSpec,
     TokenRequest,
+    TokenSpec,
 )
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.values import (
     CLOUD_PLATFORM,
     DEFAULT_LIFETIME,
@@ -29,7 +29,7 @@ from tokenvend.policy.values import (
 )
 
 if TYPE_CHECKING:
-    from tokenvend.policy.compiled import AccessLimits, GrantRule, IdLimits
+    from tokenvend.policy.compiled import AccessLimits, Grant, IdLimits
 
 
 class Condition(IntEnum):
@@ -55,7 +55,7 @@ class Refusal:
     relaxed: bool = False
 
 
-def refusals(rule: GrantRule, request: TokenRequest, now: int) -> list[Refusal]:
+def refusals(rule: Grant, request: TokenRequest, now: int) -> list[Refusal]:
     """What stands against the request: one refusal that is never relaxed, or every limit that it
     passes, or nothing. `now`: epoch seconds.
     """
@@ -73,13 +73,13 @@ def refusals(rule: GrantRule, request: TokenRequest, now: int) -> list[Refusal]:
             return [_no_such_kind(rule, request)]
 
 
-def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
+def resolve(rule: Grant, request: TokenRequest) -> TokenSpec:
     """The token that a permitted request gets: what was asked, or all the rule has."""
     match request:
         case AccessTokenRequest() if rule.access_token is not None:
             limits = rule.access_token
-            return AccessTokenGrant(
-                name=rule.name,
+            return AccessTokenSpec(
+                grant_name=rule.name,
                 service_account=rule.service_account,
                 scopes=_scopes(limits, request),
                 lifetime=_lifetime(limits, request),
@@ -87,8 +87,8 @@ def resolve(rule: GrantRule, request: TokenRequest) -> Grant:
                 attributed=rule.attributed,
             )
         case IdTokenRequest() if rule.service_account is not None:
-            return IdTokenGrant(
-                name=rule.name,
+            return IdTokenSpec(
+                grant_name=rule.name,
                 service_account=rule.service_account,
                 audience=request.audience,
                 include_email=request.include_email,
@@ -105,9 +105,11 @@ def date(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _never_relaxed(rule: GrantRule, request: TokenRequest) -> Refusal | None:
-    if request.grant is not None and request.grant != rule.name:
-        return Refusal(Condition.NAME, f"the request asks for the grant {shown(request.grant)}")
+def _never_relaxed(rule: Grant, request: TokenRequest) -> Refusal | None:
+    if request.grant_name is not None and request.grant_name != rule.name:
+        return Refusal(
+            Condition.NAME, f"the request asks for the grant {shown(request.grant_name)}"
+        )
     if request.service_account is not None and request.service_account != rule.service_account:
         of = shown(rule.service_account) if rule.service_account else "no service account (direct)"
         return Refusal(
@@ -123,13 +125,13 @@ def _never_relaxed(rule: GrantRule, request: TokenRequest) -> Refusal | None:
     return _impossible(rule, request)
 
 
-def _no_such_kind(rule: GrantRule, request: TokenRequest) -> Refusal:
+def _no_such_kind(rule: Grant, request: TokenRequest) -> Refusal:
     asked = "access" if isinstance(request, AccessTokenRequest) else "ID"
     other = "ID tokens" if rule.access_token is None else "access tokens"
     return Refusal(Condition.KIND, f"it gives {other} and the request is for an {asked} token")
 
 
-def _impossible(rule: GrantRule, request: TokenRequest) -> Refusal | None:
+def _impossible(rule: Grant, request: TokenRequest) -> Refusal | None:
     """What Google would not give to anyone, in whatever mode."""
     match request:
         case AccessTokenRequest(lifetime=int(lifetime)):
@@ -148,7 +150,7 @@ def _impossible(rule: GrantRule, request: TokenRequest) -> Refusal | None:
     return None
 
 
-def _outside_dates(rule: GrantRule, now: int) -> str:
+def _outside_dates(rule: Grant, now: int) -> str:
     if rule.not_before is not None and now < rule.not_before:
         return f"it holds only from {date(rule.not_before)}"
     if rule.expires is not None and now >= rule.expires:

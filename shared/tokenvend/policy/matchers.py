@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.model import AwsCaller, EntraCaller, LambdaCaller, OidcCaller
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller

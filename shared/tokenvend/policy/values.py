@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from tokenvend.model import is_service_account_email
+from tokenvend.identifiers import is_service_account_email
 from tokenvend.policy.patterns import Glob, glob
-from tokenvend.policy.problems import shown
+from tokenvend.policy.reading.problems import shown
 
 # https://cloud.google.com/iam/docs/create-short-lived-credentials-direct: one hour, and twelve
 # where the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension says

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.errors import Misconfigured
-from tokenvend.policy_source.source import (
+from tokenvend.policy_source.setting import (
     AppConfigProfile,
     AzureBlob,
     AzureKeyValue,
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from tokenvend.deadline import Deadline
     from tokenvend.model import Secret
     from tokenvend.policy_source.store import Read
-    from tokenvend.transport import Deadline, Sender
+    from tokenvend.transport import Sender
 
 __all__ = [
     "AppConfigProfile",

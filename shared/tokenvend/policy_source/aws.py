@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, assert_never
 
+from tokenvend.background import Background
 from tokenvend.errors import (
     DeadlineExceeded,
     Misconfigured,
@@ -18,14 +19,13 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.policy_source.source import AppConfigProfile, SsmParameter
+from tokenvend.policy_source.setting import AppConfigProfile, SsmParameter
 from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
-from tokenvend.sidework import SideWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenvend.transport import Deadline
+    from tokenvend.deadline import Deadline
 
 AwsSource = AppConfigProfile | SsmParameter
 
@@ -67,7 +67,7 @@ class AwsReader:
         self._environ = environ
         self._proxy = proxy
         self._ca_bundle = ca_bundle
-        self._reading = SideWork(self._read, self._failed)
+        self._reading = Background(self._read, self._failed)
         self._fetch: Callable[[], Any] | None = None
 
     def __call__(self, deadline: Deadline) -> str:

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
-from tokenvend.policy_source.source import AzureBlob, AzureKeyValue
+from tokenvend.policy_source.setting import AzureBlob, AzureKeyValue
 from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
 from tokenvend.transport import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokenvend.deadline import Deadline
     from tokenvend.model import Secret
-    from tokenvend.policy_source.source import AzureSource
-    from tokenvend.transport import Answer, Deadline, Sender
+    from tokenvend.policy_source.setting import AzureSource
+    from tokenvend.transport import Answer, Sender
 
 CONFIGURATION_VERSION = "2023-11-01"
 STORAGE_VERSION = "2023-11-03"

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tokenvend.deadline import Deadline
 from tokenvend.errors import Misconfigured, TokenvendError
 from tokenvend.policy import PolicyError
 from tokenvend.policy_source.text import POLICY_UNREAD
-from tokenvend.transport import Deadline
 
 if TYPE_CHECKING:
     from tokenvend.policy import CompiledPolicy

@@ -1,0 +1,1 @@
+"""The audit record of a request, and the chain that records form."""

@@ -1,0 +1,268 @@
+"""Callers that prove an AWS identity with a signed GetCallerIdentity request as subject token.
+
+The caller sends, in Google's form, a request to AWS STS that it signed and did not send (RFC 8693
+token type `urn:ietf:params:aws:token-type:aws4_request`). We rebuild that request from the few
+fields we know, never forward it: the host comes from our own table, method, path and parameters are
+ours, and only headers that the signature covers go along. So a caller can choose what AWS sees only
+as far as its signature reaches, and cannot make us call anything else (CVE-2020-16250,
+CVE-2022-2385).
+
+Refused without a call: everything that is not exactly that request, regions that are not
+configured, dates outside MAX_AGE and MAX_SKEW, a target resource that is not ours or not signed. A
+request without a signed target was meant for nobody in particular, and whoever sees it can send it
+here: `require_signed_audience = False` accepts that, for google-auth in Python and Node, which do
+not sign it. Inside MAX_AGE the same request may come more than once: Google's Node client repeats
+it, and one instance could not see what another was sent anyway.
+
+Formats: Google Cloud "Workload identity federation with AWS"; AWS "Signature Version 4 for API
+requests"; AWS STS API Reference 2011-06-15.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from tokenvend.caller.aws import principal
+from tokenvend.errors import (
+    InvalidRequest,
+    Misconfigured,
+    TokenvendError,
+    Unauthenticated,
+)
+from tokenvend.identity import aws_sts
+from tokenvend.transport import Call
+from tokenvend.wire.objects import read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenvend.deadline import Deadline
+    from tokenvend.model import AwsCaller, Secret
+    from tokenvend.transport import Answer, Sender
+
+MAX_TOKEN = 16 * 1024
+"""Characters of the URL-encoded token; a session token takes 1 to 4 KB of it."""
+MAX_AGE = 300
+"""Seconds after its date that a request counts. AWS itself would take it for 15 minutes."""
+MAX_SKEW = 60
+"""Seconds that its date may lie ahead of our clock."""
+
+TARGET = "x-goog-cloud-target-resource"
+_GOOGLE = ("//iam.googleapis.com/", "https://iam.googleapis.com/")
+
+# Compared as text, not parsed: every other spelling of these two parameters is another request.
+_QUERIES = frozenset(
+    {
+        "Action=GetCallerIdentity&Version=2011-06-15",
+        "Version=2011-06-15&Action=GetCallerIdentity",
+    }
+)
+_URL = re.compile(r"https://(?P<host>[^/?#]*)/?\?(?P<query>.*)")
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[A-Za-z0-9]{16,128})/(?P<day>[0-9]{8})/"
+    r"(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,32})/aws4_request, ?"
+    r"SignedHeaders=(?P<signed>[a-z0-9-]+(?:;[a-z0-9-]+)*), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
+_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_HEADERS = {
+    "authorization": re.compile(r"[ -~]{1,1024}"),
+    "host": re.compile(r"[a-z0-9.-]{1,128}"),
+    "x-amz-date": re.compile(r"[0-9]{8}T[0-9]{6}Z"),
+    "x-amz-security-token": re.compile(r"[A-Za-z0-9+/=_-]{1,8192}"),
+    "x-amz-content-sha256": re.compile(_EMPTY_SHA256),
+    TARGET: re.compile(r"[!-~]{1,2048}"),
+}
+_REQUIRED = ("authorization", "host", "x-amz-date", TARGET)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSubjectTokenSettings:
+    """Whose signed requests count.
+
+    `audience`: what the request must name in x-goog-cloud-target-resource; ours, never Google's
+    provider. `regions`: AWS regions whose STS we ask.
+    """
+
+    audience: str
+    regions: frozenset[str]
+    require_signed_audience: bool = True
+
+    def __post_init__(self) -> None:
+        if not _HEADERS[TARGET].fullmatch(self.audience) or self.audience.startswith(_GOOGLE):
+            # A request for Google's provider is a Google subject token: it must not work twice.
+            msg = "The audience of AWS subject tokens must be our own, not a Google provider's."
+            raise Misconfigured(msg)
+        try:
+            hosts = self.hosts
+        except ValueError:
+            hosts = {}
+        if not hosts:
+            msg = "AWS subject tokens need the AWS regions they may be signed for."
+            raise Misconfigured(msg)
+
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """Regions by the host of their AWS STS; the hosts are for the transport's list too."""
+        return {aws_sts.host(region): region for region in self.regions}
+
+
+def verify_aws_request(
+    token: Secret,
+    settings: AwsSubjectTokenSettings,
+    sender: Sender,
+    now: float,
+    deadline: Deadline,
+) -> AwsCaller:
+    """The IAM principal that signed the request. `now`: epoch seconds.
+
+    `token` is the subject token as the form or JSON field held it, still URL-encoded itself.
+    Raises InvalidRequest for what is not such a request, Unauthenticated for one that proves
+    nothing to us, RateLimited, UpstreamUnavailable or DeadlineExceeded for AWS STS's part.
+    """
+    document = _read(token)
+    host = _host_of(document, settings)
+    headers = _headers(document.get("headers"), host)
+    signed = _check_signature(headers, settings.hosts[host], now)
+    _check_target(headers[TARGET], settings, is_signed=TARGET in signed)
+    call = Call(
+        "POST",
+        f"https://{host}/?Action=GetCallerIdentity&Version=2011-06-15",
+        # The transport sets Host from the URL, to the value that was signed.
+        {name: headers[name] for name in ("authorization", *signed) if name != "host"},
+    )
+    answer = sender.send(call, deadline, repeatable=True)
+    arn, account = _identity(answer, now)
+    if arn.split(":")[1:2] != [aws_sts.partition(settings.hosts[host])]:
+        raise aws_sts.unusable("AWS STS named a principal of another partition")
+    return principal(arn, account)
+
+
+def _read(token: Secret) -> dict[str, Any]:
+    text = token.reveal()
+    if len(text) > MAX_TOKEN:
+        msg = f"The subject token is longer than {MAX_TOKEN} characters."
+        raise InvalidRequest(msg)
+    try:
+        document = read_object(unquote_to_bytes(text.replace("+", " ")))
+    except ValueError:
+        document = {}
+    if document.keys() != {"url", "method", "headers"}:
+        msg = "The subject token must be URL-encoded JSON with `url`, `method` and `headers`."
+        raise InvalidRequest(msg)
+    return document
+
+
+def _host_of(document: Mapping[str, Any], settings: AwsSubjectTokenSettings) -> str:
+    """The host of a configured region's AWS STS that the request is for."""
+    url, method = document["url"], document["method"]
+    match = _URL.fullmatch(url) if isinstance(url, str) else None
+    if method != "POST" or match is None or match["query"] not in _QUERIES:
+        msg = (
+            "The signed request must be POST https://sts.REGION.amazonaws.com"
+            "?Action=GetCallerIdentity&Version=2011-06-15."
+        )
+        raise InvalidRequest(msg)
+    if match["host"] not in settings.hosts:
+        msg = "The signed request is not for AWS STS in a region that this endpoint accepts."
+        raise InvalidRequest(msg)
+    return match["host"]
+
+
+def _headers(entries: object, host: str) -> dict[str, str]:
+    """The headers we know, each once, lower case."""
+    if not isinstance(entries, list):
+        msg = "The signed request's `headers` must be a list of {key, value}."
+        raise InvalidRequest(msg)
+    headers: dict[str, str] = {}
+    for entry in entries:
+        name, value = _header(entry)
+        # Google's Java client lists the target resource twice; the same value twice is one value.
+        if name in headers and (name != TARGET or headers[name] != value):
+            msg = f"The signed request has the header {name} more than once."
+            raise InvalidRequest(msg)
+        headers[name] = value
+    missing = [name for name in _REQUIRED if name not in headers]
+    if missing or headers["host"] != host:
+        msg = f"The signed request needs the headers {', '.join(_REQUIRED)}, host as in its URL."
+        raise InvalidRequest(msg)
+    return headers
+
+
+def _header(entry: object) -> tuple[str, str]:
+    pair = entry if isinstance(entry, dict) else {}
+    name, value = pair.get("key"), pair.get("value")
+    if pair.keys() != {"key", "value"} or not isinstance(name, str) or not isinstance(value, str):
+        msg = "Every header of the signed request must be {key, value}, both text."
+        raise InvalidRequest(msg)
+    pattern = _HEADERS.get(name.lower())
+    if pattern is None:
+        shown = name if _HEADER_NAME.fullmatch(name) else "that this endpoint does not know"
+        msg = f"The signed request has a header {shown}: leave it out."
+        raise InvalidRequest(msg)
+    if not pattern.fullmatch(value):
+        msg = f"The signed request's header {name.lower()} is malformed."
+        raise InvalidRequest(msg)
+    return name.lower(), value
+
+
+def _check_signature(headers: Mapping[str, str], region: str, now: float) -> tuple[str, ...]:
+    """The signed headers' names, once scope and date fit; AWS alone can check the signature."""
+    authorization = _AUTHORIZATION.fullmatch(headers["authorization"])
+    if authorization is None:
+        msg = "The signed request's header authorization is malformed."
+        raise InvalidRequest(msg)
+    signed = tuple(authorization["signed"].split(";"))
+    covered = {name for name in headers if name == "host" or name.startswith("x-amz-")}
+    if len(set(signed)) != len(signed) or not covered <= set(signed) <= headers.keys():
+        msg = "The signature must cover host and every x-amz- header, and only headers given."
+        raise InvalidRequest(msg)
+    if (authorization["region"], authorization["service"]) != (region, "sts"):
+        msg = "The signature must be for the service sts in the region of the request's host."
+        raise InvalidRequest(msg)
+    date = headers["x-amz-date"]
+    try:
+        signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        msg = "The signed request's header x-amz-date is malformed."
+        raise InvalidRequest(msg) from None
+    if date[:8] != authorization["day"] or not -MAX_SKEW <= now - signed_at <= MAX_AGE:
+        msg = f"The request was not signed within the last {MAX_AGE} seconds: sign a new one."
+        raise Unauthenticated(msg, cause="AWS subject token out of its time")
+    return signed
+
+
+def _check_target(target: str, settings: AwsSubjectTokenSettings, *, is_signed: bool) -> None:
+    if target.startswith(_GOOGLE):
+        msg = "The request is signed for a Google provider: sign one for this endpoint."
+        raise Unauthenticated(msg, cause="AWS subject token meant for Google")
+    if target != settings.audience:
+        msg = f"The request's {TARGET} must be this endpoint's audience."
+        raise Unauthenticated(msg, cause="AWS subject token for another audience")
+    if settings.require_signed_audience and not is_signed:
+        msg = f"The request's {TARGET} must be among its signed headers."
+        raise Unauthenticated(msg, cause="AWS subject token with an unsigned audience")
+
+
+def _identity(answer: Answer, now: float) -> tuple[str, str]:
+    """ARN and account in AWS STS's answer."""
+    if answer.status != HTTPStatus.OK:
+        raise _refusal(answer, now)
+    result = aws_sts.result(answer, "GetCallerIdentity")
+    return aws_sts.text(result, "Arn"), aws_sts.text(result, "Account")
+
+
+def _refusal(answer: Answer, now: float) -> TokenvendError:
+    throttled = aws_sts.throttling(answer, now)
+    if throttled is not None:
+        return throttled
+    cause = f"AWS STS answered {answer.status}, {aws_sts.error_code(answer)}"
+    if answer.status in {400, 401, 403}:
+        msg = "AWS does not accept the signed request: sign a new one with valid credentials."
+        return Unauthenticated(msg, cause=cause)
+    return aws_sts.unusable(cause)

@@ -1,0 +1,1 @@
+"""Settings: the table, and what single values may be."""

@@ -1,0 +1,33 @@
+"""A moment after which nobody waits any longer, and how it is lent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What is lent for fetching anew while something at hand still serves.
+BRIDGEABLE_SHARE = 1 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock after which nobody waits any longer."""
+
+    at: float
+    monotonic: Callable[[], float] = field(repr=False)
+
+    @classmethod
+    def after(cls, seconds: float, monotonic: Callable[[], float]) -> Deadline:
+        """The moment `seconds` from now."""
+        return cls(monotonic() + seconds, monotonic)
+
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.at - self.monotonic())
+
+    def share(self, fraction: float) -> Deadline:
+        """A nearer deadline: `fraction` (0 to 1) of what is left of this one."""
+        return Deadline(self.monotonic() + self.remaining() * fraction, self.monotonic)

@@ -1,0 +1,1 @@
+"""A policy's text, read into tables with lines and problems."""

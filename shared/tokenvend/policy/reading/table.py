@@ -1,0 +1,141 @@
+"""Reading one table of a policy: each key once and with its type; what is left over is unknown.
+
+A wrong value is reported and read as absent, so that one pass finds every problem. Nothing read
+after a problem is ever used: the compiler refuses a report that is not empty.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from tokenvend.policy.reading.problems import shown
+from tokenvend.policy.values import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokenvend.policy.reading.problems import Path, Report
+
+# A JSON null is a value, and a wrong one; only a key that is not there may fall to its default.
+_ABSENT = object()
+_WORDS = {
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    list: "a list",
+    dict: "a table",
+}
+
+
+class Table:
+    """A table being read. `path` leads to it from the document's root."""
+
+    __slots__ = ("_report", "_taken", "path", "tree")
+
+    def __init__(self, tree: dict[str, object], path: Path, report: Report) -> None:
+        self.tree = tree
+        self.path = path
+        self._report = report
+        # A dict for its order: the known keys of a table are told in the order they are read.
+        self._taken: dict[str, None] = {}
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there at all, well formed or not."""
+        return key in self.tree
+
+    def problem(self, message: str, *keys: str | int) -> None:
+        """Report `message` at the key named by `keys`, or at the table."""
+        self._report.add((*self.path, *keys), message)
+
+    def typed[T](self, kind: type[T], key: str, *, advice: str = "") -> T | None:
+        """The value of `key` where it is of exactly this type (true is no number).
+
+        With `advice` the key is required; it says what to write.
+        """
+        self._taken[key] = None
+        value = self.tree.get(key, _ABSENT)
+        if type(value) is kind:
+            return value
+        if value is not _ABSENT:
+            self.problem(f"`{key}` must be {_WORDS[kind]}, not {shown(value)}", key)
+        elif advice:
+            self.problem(f"`{key}` is missing; write {advice}")
+        return None
+
+    def parsed[T](self, key: str, parse: Callable[[str], T], *, advice: str = "") -> T | None:
+        """The string at `key` through `parse`, whose ValueError says what to write instead."""
+        text = self.typed(str, key, advice=advice)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problem(f"`{key}` {error}", key)
+            return None
+
+    def moment(self, key: str, *, up: bool = False) -> int | None:
+        """The date and time at `key`, in epoch seconds; fractions go `up` or down."""
+        self._taken[key] = None
+        if key not in self.tree:
+            return None
+        try:
+            return moment(self.tree[key], up=up)
+        except ValueError as error:
+            self.problem(f"`{key}` {error}", key)
+            return None
+
+    def list_of[T](
+        self, key: str, parse: Callable[[str], T], *, most: int, advice: str = ""
+    ) -> tuple[T, ...]:
+        """The strings at `key`, each through `parse`; an empty list is refused where required."""
+        values = self.typed(list, key, advice=advice)
+        if values is None:
+            return ()
+        if not values and advice:
+            self.problem(f"`{key}` is empty, which grants nothing; write {advice}", key)
+        if len(values) > most:
+            self.problem(f"`{key}` has {len(values)} entries; at most {most} are read", key)
+            return ()
+        parsed: list[T] = []
+        for index, value in enumerate(values):
+            if type(value) is not str:
+                self.problem(f"`{key}` must list strings, not {shown(value)}", key, index)
+                continue
+            try:
+                parsed.append(parse(value))
+            except ValueError as error:
+                self.problem(f"`{key}` {error}", key, index)
+        if len(parsed) == len(values) != len(set(values)):
+            self.problem(f"`{key}` names something twice; write each entry once", key)
+        return tuple(parsed)
+
+    def table(self, key: str) -> Table | None:
+        """The table at `key`."""
+        tree = self.typed(dict, key)
+        return None if tree is None else Table(tree, (*self.path, key), self._report)
+
+    def tables(self, key: str, *, most: int, advice: str = "") -> list[Table]:
+        """The list of tables at `key`."""
+        values = self.typed(list, key, advice=advice)
+        if values is None:
+            return []
+        if len(values) > most:
+            self.problem(f"`{key}` has {len(values)} entries; at most {most} are read", key)
+            return []
+        found: list[Table] = []
+        for index, value in enumerate(values):
+            if type(value) is dict:
+                found.append(Table(value, (*self.path, key, index), self._report))
+            else:
+                self.problem(f"`{key}` must list tables, not {shown(value)}", key, index)
+        return found
+
+    def close(self) -> None:
+        """Report every key that was not taken: a misspelt limit must not go unenforced."""
+        if self.tree.keys() <= self._taken.keys():
+            return
+        for key in self.tree.keys() - self._taken.keys():
+            near = get_close_matches(key, self._taken, 1)
+            advice = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(self._taken)}"
+            self.problem(f"unknown key {shown(key)}; {advice}", key)

@@ -1,0 +1,1 @@
+"""The operator's tools on a policy; a function never loads them."""

@@ -1,0 +1,279 @@
+"""What is allowed to be written and seldom meant: findings on a policy, for review and CI.
+
+A policy that does not load has one finding for every problem; one that loads is read for what is
+too wide, what can never apply and what is past its time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from tokenvend.policy.compiled import Mode
+from tokenvend.policy.compiler import compile_policy
+from tokenvend.policy.matchers import AwsMatcher, OidcMatcher
+from tokenvend.policy.reading.document import lines_of
+from tokenvend.policy.reading.problems import PolicyError, shown
+from tokenvend.policy.review.coverage import covers, glob_covers
+from tokenvend.policy.values import DEFAULT_LIFETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenvend.policy.compiled import Grant
+    from tokenvend.policy.patterns import Glob
+    from tokenvend.policy.reading.problems import Path
+
+
+class Severity(StrEnum):
+    """How bad; the names are SARIF's levels."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+# Each rule's id, and what it is about. SARIF carries these texts into a review.
+RULES = {
+    "invalid": "The policy does not load.",
+    "empty": "The policy has no grant, so everyone is denied.",
+    "wide-caller": "A matcher fits more callers than one could name.",
+    "anyone-at-issuer": "Anyone can get a token from this issuer that fits the matcher.",
+    "mutable-claim": "A matcher relies on a claim that its holder can change.",
+    "redundant-caller": "A matcher fits nobody whom another of the grant does not fit.",
+    "shadowed": "Whatever the grant gives, an earlier grant gives first.",
+    "cloud-platform": "The scope cloud-platform reaches every Google Cloud API.",
+    "wildcard-host": "An audience has a wildcard in its host.",
+    "long-lifetime": "Tokens live longer than an hour.",
+    "expired": "The grant's time is over.",
+    "expires-soon": "The grant's time is over within two weeks.",
+    "shadow-mode": "The grant's limits are reported and not held.",
+}
+_SOON = 14 * 24 * 3_600
+_CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+# Anyone can make an account with these, so a matcher must pin an owner.
+_PUBLIC_ISSUERS = {
+    "https://token.actions.githubusercontent.com": (
+        "sub", "repository", "repository_id", "repository_owner", "repository_owner_id",
+    ),
+    "https://gitlab.com": ("sub", "project_path", "project_id", "namespace_path", "namespace_id"),
+    "https://accounts.google.com": ("sub", "email"),
+    "https://app.terraform.io": ("sub", "terraform_organization_id", "terraform_workspace_id"),
+    "https://agent.buildkite.com": ("sub", "organization_slug", "organization_id"),
+}  # fmt: skip
+_MUTABLE = ("actor", "email", "name", "nickname", "preferred_username", "upn", "user_login")
+# Fewer letters than this beside a star say nothing about who is meant.
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark. `rule`: a key of RULES; `line`: from 1; `grant`: its name, empty for none; of a
+    policy that does not load, where the problem lies.
+    """
+
+    rule: str
+    severity: Severity
+    line: int
+    grant: str
+    message: str
+
+
+def lint(text: str, *, source: str = "policy.toml", now: int) -> tuple[Finding, ...]:
+    """The findings on a policy, by line. `now`: epoch seconds. Raises nothing."""
+    try:
+        policy = compile_policy(text, source=source)
+    except PolicyError as error:
+        return tuple(
+            Finding("invalid", Severity.ERROR, problem.line, problem.where, problem.message)
+            for problem in error.problems
+        )
+    if not policy.grants:
+        return (Finding("empty", Severity.NOTE, 1, "", "no grant: everyone is denied"),)
+    lines = lines_of(text)
+    remarks = [
+        Finding(rule, severity, lines.of(("grant", place, *path)), grant.name, message)
+        for place, grant in enumerate(policy.grants)
+        for rule, severity, path, message in _remarks(grant, now)
+    ]
+    for place, earlier in _shadowed(policy.grants):
+        grant = policy.grants[place]
+        message = (
+            f"grant {shown(earlier.name)} before it gives its callers all of this, so it is "
+            "reached only by name; remove it, or move it up"
+        )
+        line = lines.of(("grant", place))
+        remarks.append(Finding("shadowed", Severity.WARNING, line, grant.name, message))
+    return tuple(sorted(remarks, key=lambda finding: (finding.line, finding.rule)))
+
+
+_Remark = tuple[str, Severity, "Path", str]
+
+
+def _remarks(grant: Grant, now: int) -> Iterator[_Remark]:
+    yield from _on_callers(grant)
+    yield from _on_access(grant)
+    yield from _on_audiences(grant)
+    yield from _on_time(grant, now)
+
+
+def _on_callers(grant: Grant) -> Iterator[_Remark]:
+    for index, matcher in enumerate(grant.callers):
+        path: Path = ("callers", index)
+        match matcher:
+            case AwsMatcher():
+                message = _wide_aws(matcher)
+                if message:
+                    yield "wide-caller", Severity.WARNING, path, message
+            case OidcMatcher():
+                yield from _on_claims(matcher, path)
+            case _:
+                pass
+        others = [other for place, other in enumerate(grant.callers) if place < index]
+        later = grant.callers[index + 1 :]
+        if any(covers(other, matcher) for other in others) or any(
+            covers(other, matcher) and not covers(matcher, other) for other in later
+        ):
+            message = "another matcher of this grant fits all of these callers; remove this one"
+            yield "redundant-caller", Severity.NOTE, path, message
+
+
+def _wide_aws(matcher: AwsMatcher) -> str:
+    arn = matcher.role or matcher.user
+    if arn is None:
+        whole = matcher.account or matcher.organization
+        what = "account" if matcher.account else "organisation"
+        return f"every role and user of the {what} {whole} fits; name the roles"
+    if not arn.exact and _letters(arn, after="/") < _FEW:
+        return f"{shown(str(arn))} fits almost every name; write more of it"
+    return ""
+
+
+def _on_claims(matcher: OidcMatcher, path: Path) -> Iterator[_Remark]:
+    owners = _PUBLIC_ISSUERS.get(matcher.issuer)
+    claims = dict(matcher.claims)
+    if owners and not any(name in claims and _pins_owner(claims[name]) for name in owners):
+        message = (
+            f"anyone can get such a token from {matcher.issuer}; "
+            f"pin the owner with one of {', '.join(owners)}"
+        )
+        yield "anyone-at-issuer", Severity.ERROR, path, message
+    elif all(not pattern.exact and _letters(pattern) < _FEW for pattern in claims.values()):
+        message = "its claims fit almost any token of the issuer; write more of one"
+        yield "wide-caller", Severity.WARNING, path, message
+    for name in claims:
+        if name in _MUTABLE and not (
+            name == "email" and matcher.issuer == "https://accounts.google.com"
+        ):
+            message = f"the holder can change the claim {shown(name)}; match an id, such as sub"
+            yield "mutable-claim", Severity.WARNING, (*path, "claims", name), message
+
+
+def _pins_owner(pattern: Glob) -> bool:
+    """Whether the part up to the first separator, or all of it, is spelt out."""
+    if pattern.exact:
+        return True
+    # GitHub and GitLab subjects begin with a kind: `repo:acme/etl:…`, `project_path:acme/…`.
+    kind, _, rest = pattern.prefix.partition(":")
+    owner = rest if kind in ("repo", "project_path", "organization") else pattern.prefix
+    return "/" in owner or ":" in owner
+
+
+def _letters(pattern: Glob, *, after: str = "") -> int:
+    text = str(pattern)
+    return len(text.rpartition(after)[2].replace("*", "") if after else text.replace("*", ""))
+
+
+def _on_access(grant: Grant) -> Iterator[_Remark]:
+    limits = grant.access_token
+    if limits is None:
+        return
+    if _CLOUD_PLATFORM in limits.scopes:
+        path: Path = ("access_token", "scopes", limits.scopes.index(_CLOUD_PLATFORM))
+        message = (
+            "without a boundary this reaches every API that the service account may use; "
+            "write the scopes that are needed"
+        )
+        yield "cloud-platform", Severity.WARNING, path, message
+    if limits.max_lifetime is not None and limits.max_lifetime > DEFAULT_LIFETIME:
+        message = (
+            f"{limits.max_lifetime} s is more than an hour, which Google gives only where "
+            "constraints/iam.allowServiceAccountCredentialLifetimeExtension names the account"
+        )
+        yield "long-lifetime", Severity.WARNING, ("access_token", "max_lifetime"), message
+
+
+def _on_audiences(grant: Grant) -> Iterator[_Remark]:
+    for index, pattern in enumerate(grant.id_token.audiences if grant.id_token else ()):
+        text = str(pattern)
+        host = text.partition("://")[2].partition("/")[0] if "://" in text else text
+        if "*" not in host:
+            continue
+        path: Path = ("id_token", "audiences", index)
+        fixed = host.rpartition("*")[2]
+        if fixed.strip(".").count(".") < 1:
+            message = f"{shown(text)} fits hosts that anyone can own; write the whole host"
+            yield "wildcard-host", Severity.ERROR, path, message
+            continue
+        message = (
+            f"whoever can make a host ending in {shown(fixed)} is fitted; write the whole host"
+        )
+        yield "wildcard-host", Severity.WARNING, path, message
+
+
+def _on_time(grant: Grant, now: int) -> Iterator[_Remark]:
+    if grant.expires is not None and grant.expires <= now:
+        yield "expired", Severity.WARNING, ("expires",), "its time is over; remove or renew it"
+    elif grant.expires is not None and grant.expires - now < _SOON:
+        days = (grant.expires - now) // 86_400
+        yield "expires-soon", Severity.NOTE, ("expires",), f"it ends in {days} days"
+    if grant.mode is Mode.SHADOW:
+        message = "in shadow mode scopes, audiences, lifetimes and dates are reported and not held"
+        yield "shadow-mode", Severity.NOTE, ("mode",), message
+
+
+def _shadowed(grants: tuple[Grant, ...]) -> Iterator[tuple[int, Grant]]:
+    """Grants that an earlier one makes needless, by target so that many grants stay quick."""
+    by_target: dict[str | None, list[Grant]] = {}
+    for place, grant in enumerate(grants):
+        before = by_target.setdefault(grant.service_account, [])
+        for earlier in before:
+            if _gives_all(earlier, grant):
+                yield place, earlier
+                break
+        before.append(grant)
+
+
+def _gives_all(wide: Grant, narrow: Grant) -> bool:
+    if Mode.SHADOW in (wide.mode, narrow.mode) or wide.delegates != narrow.delegates:
+        return False
+    if wide.attributed != narrow.attributed:
+        return False
+    if (wide.not_before, wide.expires) not in ((None, None), (narrow.not_before, narrow.expires)):
+        return False
+    if not all(any(covers(mine, its) for mine in wide.callers) for its in narrow.callers):
+        return False
+    return _access_gives_all(wide, narrow) and _id_gives_all(wide, narrow)
+
+
+def _access_gives_all(wide: Grant, narrow: Grant) -> bool:
+    if narrow.access_token is None:
+        return True
+    if wide.access_token is None:
+        return False
+    mine, its = wide.access_token, narrow.access_token
+    return set(its.scopes) <= set(mine.scopes) and (mine.max_lifetime or 0) >= (
+        its.max_lifetime or 0
+    )
+
+
+def _id_gives_all(wide: Grant, narrow: Grant) -> bool:
+    if narrow.id_token is None:
+        return True
+    if wide.id_token is None:
+        return False
+    patterns = wide.id_token.audiences
+    return all(
+        any(glob_covers(mine, its) for mine in patterns) for its in narrow.id_token.audiences
+    )

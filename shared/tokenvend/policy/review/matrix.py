@@ -1,0 +1,129 @@
+"""Callers by service accounts: the whole policy on one page, as data and as self-contained HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from tokenvend.policy.compiled import Mode
+from tokenvend.policy.limits import date
+from tokenvend.policy.matchers import written
+
+if TYPE_CHECKING:
+    from tokenvend.policy.compiled import CompiledPolicy, Grant
+
+DIRECT = "(direct)"
+_SCOPE_ROOT = "https://www.googleapis.com/auth/"
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Who may have what</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 14px/1.45 system-ui, sans-serif; margin: 2rem; }}
+table {{ border-collapse: collapse; }}
+th, td {{ border: 1px solid #8886; padding: .4rem .6rem; text-align: left; vertical-align: top; }}
+thead th {{ position: sticky; top: 0; background: Canvas; }}
+th {{ font-weight: 600; overflow-wrap: anywhere; max-width: 24rem; }}
+tbody th {{ min-width: 16rem; }}
+td p {{ margin: 0 0 .3rem; }}
+.shadow {{ color: #b45309; }}
+</style></head><body>
+<h1>Who may have what</h1>
+<p>Policy {digest}, mode {mode}. {grants} grants.</p>
+<table><thead><tr><th>Caller</th>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody></table>
+</body></html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one grant gives: kinds of token, scopes and audiences as written, limits in words."""
+
+    grant: str
+    kinds: tuple[str, ...]
+    what: tuple[str, ...]
+    limits: str
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """`cells`: by (caller, service account), for the pairs that have any."""
+
+    digest: str
+    mode: Mode
+    grants: int
+    callers: tuple[str, ...]
+    service_accounts: tuple[str, ...]
+    cells: dict[tuple[str, str], tuple[Cell, ...]]
+
+
+def matrix(policy: CompiledPolicy) -> Matrix:
+    """The policy as a table; callers and service accounts in alphabetical order."""
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+    for rule in policy.grants:
+        for matcher in rule.callers:
+            key = (written(matcher), rule.service_account or DIRECT)
+            cells[key] = (*cells.get(key, ()), _cell(rule))
+    return Matrix(
+        digest=policy.digest,
+        mode=policy.mode,
+        grants=len(policy.grants),
+        callers=tuple(sorted({caller for caller, _ in cells})),
+        service_accounts=tuple(sorted({account for _, account in cells})),
+        cells=cells,
+    )
+
+
+def to_html(table: Matrix) -> str:
+    """One page without scripts, links or anything loaded from elsewhere."""
+    heads = "".join(f"<th>{escape(account)}</th>" for account in table.service_accounts)
+    rows = "\n".join(
+        f"<tr><th>{escape(caller)}</th>"
+        + "".join(
+            f"<td>{_cells_html(table.cells.get((caller, account), ()))}</td>"
+            for account in table.service_accounts
+        )
+        + "</tr>"
+        for caller in table.callers
+    )
+    return _PAGE.format(
+        digest=table.digest[:12], mode=table.mode, grants=table.grants, heads=heads, rows=rows
+    )
+
+
+def _cells_html(cells: tuple[Cell, ...]) -> str:
+    return "".join(
+        f"<p{' class="shadow"' if cell.shadow else ''}><b>{escape(cell.grant)}</b><br>"
+        + "<br>".join(escape(each) for each in (*cell.what, cell.limits) if each)
+        + "</p>"
+        for cell in cells
+    )
+
+
+def _cell(rule: Grant) -> Cell:
+    scopes = rule.access_token.scopes if rule.access_token else ()
+    audiences = rule.id_token.audiences if rule.id_token else ()
+    lifetime = rule.access_token.max_lifetime if rule.access_token else None
+    parts = [f"up to {lifetime} s"] if lifetime is not None else []
+    parts += [f"from {date(rule.not_before)}"] if rule.not_before is not None else []
+    parts += [f"until {date(rule.expires)}"] if rule.expires is not None else []
+    shadow = rule.mode is Mode.SHADOW
+    parts += ["shadow mode"] if shadow else []
+    parts += ["attributed to the caller"] if rule.attributed else []
+    kinds = (("access", rule.access_token), ("ID", rule.id_token))
+    return Cell(
+        grant=rule.name,
+        kinds=tuple(kind for kind, limits in kinds if limits is not None),
+        what=(
+            *(scope.removeprefix(_SCOPE_ROOT) for scope in scopes),
+            *(str(audience) for audience in audiences),
+        ),
+        limits=", ".join(parts),
+        shadow=shadow,
+    )

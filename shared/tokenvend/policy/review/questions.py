@@ -1,0 +1,162 @@
+"""A caller and a request as an operator writes them, for `explain` and `test`.
+
+The same words as in a policy, without patterns, such as `{ lambda_alias = "etl" }`.
+An assumed role's ARN, as `aws sts get-caller-identity` prints it, is taken for its role.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tokenvend.model import (
+    AccessTokenRequest,
+    AwsCaller,
+    EntraCaller,
+    IdTokenRequest,
+    LambdaCaller,
+    OidcCaller,
+)
+from tokenvend.policy import values
+from tokenvend.policy.callers import FAMILIES
+from tokenvend.policy.reading.problems import shown
+
+if TYPE_CHECKING:
+    from tokenvend.model import Caller, TokenRequest
+    from tokenvend.policy.reading.table import Table
+
+_SESSION = re.compile(r"arn:([a-z-]+):sts::([0-9]{12}):assumed-role/([^/:]+)/([^/:]+)")
+_PRINCIPAL = re.compile(r"arn:([a-z-]+):iam::([0-9]{12}):(role|user)/([^:]+)")
+_CALLER = (
+    'who calls, such as { aws_role = "arn:aws:iam::111122223333:role/etl" }, '
+    '{ lambda_alias = "etl" }, { entra_tenant = "…", entra_object = "…" } or '
+    '{ issuer = "https://…", claims = { sub = "…" } }'
+)
+
+
+def read_caller(table: Table) -> Caller | None:
+    """The caller that the table describes; what is wrong with it is reported."""
+    found = {FAMILIES[key] for key in table.tree if key in FAMILIES}
+    if len(found) != 1:
+        table.problem(f"describes no single caller; write {_CALLER}")
+        return None
+    caller = _READERS[found.pop()](table)
+    table.close()
+    return caller
+
+
+def read_request(table: Table) -> TokenRequest:
+    """The request that the table describes: with an `audience` for an ID token, else access."""
+    service_account = table.parsed("service_account", values.service_account)
+    grant = table.parsed("grant", values.name)
+    if table.has("audience"):
+        audience = table.typed(str, "audience") or ""
+        include_email = table.typed(bool, "include_email")
+        table.close()
+        return IdTokenRequest(
+            audience, service_account, grant, include_email=include_email is not False
+        )
+    scopes = table.list_of("scopes", str, most=100)
+    lifetime = table.parsed("lifetime", values.lifetime)
+    table.close()
+    return AccessTokenRequest(service_account, grant, scopes, lifetime)
+
+
+def describe(request: TokenRequest) -> str:
+    """The request in words."""
+    match request:
+        case IdTokenRequest(audience=audience):
+            asked = f"an ID token for {shown(audience)}"
+        case AccessTokenRequest(scopes=scopes, lifetime=lifetime):
+            asked = "an access token"
+            if scopes:
+                asked += f" with {', '.join(shown(scope) for scope in scopes)}"
+            if lifetime is not None:
+                asked += f" for {lifetime} s"
+    if request.service_account is not None:
+        asked += f" of {request.service_account}"
+    return asked + (
+        f" by the grant {shown(request.grant_name)}" if request.grant_name is not None else ""
+    )
+
+
+def matcher_for(caller: Caller) -> str:
+    """The narrowest matcher that fits this caller, as a line of a policy."""
+    match caller:
+        case AwsCaller():
+            kind = "aws_user" if ":user/" in caller.arn else "aws_role"
+            return f'{{ {kind} = "{caller.arn}" }}'
+        case LambdaCaller():
+            return f'{{ lambda_alias = "{caller.alias}" }}'
+        case EntraCaller():
+            return f'{{ entra_tenant = "{caller.tenant}", entra_object = "{caller.object_id}" }}'
+        case OidcCaller():
+            return f'{{ issuer = "{caller.issuer}", claims = {{ sub = "{caller.subject}" }} }}'
+
+
+def _aws(table: Table) -> Caller | None:
+    key = "aws_user" if table.has("aws_user") else "aws_role"
+    organization = table.typed(str, "aws_organization") or ""
+    caller = table.parsed(key, _principal, advice="the caller's ARN")
+    if caller is None:
+        return None
+    account = table.typed(str, "aws_account")
+    if account not in (None, caller.account):
+        table.problem(
+            f"`aws_account` contradicts the account in {shown(caller.arn)}", "aws_account"
+        )
+    return AwsCaller(
+        caller.arn, caller.account, caller.role_name, caller.session, organization=organization
+    )
+
+
+def _principal(arn: str) -> AwsCaller:
+    session = _SESSION.fullmatch(arn)
+    if session is not None:
+        partition, account, role, name = session.groups()
+        return AwsCaller(f"arn:{partition}:iam::{account}:role/{role}", account, role, name)
+    principal = _PRINCIPAL.fullmatch(arn)
+    if principal is None:
+        msg = f"must be the ARN of a role, of its session or of a user, not {shown(arn)}"
+        raise ValueError(msg)
+    partition, account, kind, name = principal.groups()
+    if kind == "user":
+        return AwsCaller(arn, account)
+    # AWS leaves a role's path out of its sessions' ARNs, and so of what a gateway tells us.
+    role = name.rpartition("/")[2]
+    return AwsCaller(f"arn:{partition}:iam::{account}:role/{role}", account, role)
+
+
+def _lambda(table: Table) -> Caller | None:
+    alias = table.typed(str, "lambda_alias")
+    return None if alias is None else LambdaCaller(alias, "")
+
+
+def _entra(table: Table) -> Caller | None:
+    tenant = table.typed(str, "entra_tenant", advice="the tenant's id")
+    role = table.tree.get("entra_role")
+    if isinstance(role, list):
+        roles = table.list_of("entra_role", str, most=100)
+    else:
+        one = table.typed(str, "entra_role")
+        roles = () if one is None else (one,)
+    return EntraCaller(
+        tenant=tenant or "",
+        object_id=table.typed(str, "entra_object") or "",
+        app_id=table.typed(str, "entra_app") or "",
+        roles=frozenset(roles),
+    )
+
+
+def _oidc(table: Table) -> Caller | None:
+    issuer = table.typed(str, "issuer", advice="the issuer's URL")
+    claims = table.table("claims")
+    if claims is None:
+        if not table.has("claims"):
+            table.problem('`claims` is missing; write what the token says, such as { sub = "…" }')
+        return None
+    said = {name: claims.typed(str, name) or "" for name in claims.tree}
+    return OidcCaller(issuer or "", said.pop("sub", ""), tuple(sorted(said.items())))
+
+
+_READERS = {"aws": _aws, "lambda": _lambda, "entra": _entra, "oidc": _oidc}

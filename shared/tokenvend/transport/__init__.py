@@ -1,0 +1,69 @@
+"""What the core says to other machines: one call, its answer, and who sends it.
+
+Everything leaves by one door (`egress`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
+
+from tokenvend.errors import UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenvend.deadline import Deadline
+
+MAX_RETRY_AFTER = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One outgoing request. Headers and body may hold tokens, so neither is in the repr."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever its status. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def json(self) -> object:
+        """The body as JSON. Raises UpstreamUnavailable when it is none."""
+        # Raised outside `except`: the decoder's error quotes the document, which may hold a token.
+        with suppress(ValueError, RecursionError):
+            return json.loads(self.body)
+        msg = "An upstream sent an answer that cannot be read. Try again shortly."
+        raise UpstreamUnavailable(msg, cause=f"status {self.status}, body is not JSON")
+
+
+class Sender(Protocol):
+    """What the rest of the core knows of the transport."""
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """Send one request; see `Transport.send`."""
+        ...
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> int | None:
+    """Seconds that an answer asks us to wait (RFC 9110 section 10.2.3), 0-3600, None if unsaid."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,10}", value):
+        return min(int(value), MAX_RETRY_AFTER)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return max(0, min(round(seconds + 0.5), MAX_RETRY_AFTER))

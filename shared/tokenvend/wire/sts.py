@@ -1,0 +1,209 @@
+"""Google STS's own shapes for `POST /v1/token`: RFC 8693 token exchange, form and JSON.
+
+The forms are those of https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token:
+snake_case in a form, camelCase in JSON, always snake_case in the answer. Parameters we do not know
+are ignored (RFC 6749 section 3.2), repeated ones refused, and so is what would have to change the
+token and does not: an actor, a resource, an access boundary.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from tokenvend import errors
+from tokenvend.errors import InvalidRequest
+from tokenvend.model import AccessTokenSpec, Secret
+from tokenvend.wire.objects import read_object, render
+from tokenvend.wire.own import GRANT_NAME, MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenvend.errors import TokenvendError
+    from tokenvend.model import VendedToken
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- RFC 8693 section 3
+FORM = "application/x-www-form-urlencoded"
+
+_MAX_SUBJECT_TOKEN = 16 * 1024
+_REFUSED = ("actor_token", "resource")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+# RFC 6749 section 5.2 codes as Google's STS uses them; what is no fault of the client's is 5xx.
+_ERRORS: Mapping[type[TokenvendError], tuple[int, str]] = {
+    errors.InvalidRequest: (400, "invalid_request"),
+    errors.Unauthenticated: (400, "invalid_grant"),
+    errors.Denied: (400, "unauthorized_client"),
+    errors.MethodNotAllowed: (405, "invalid_request"),
+    errors.PayloadTooLarge: (413, "invalid_request"),
+    errors.UnsupportedMediaType: (415, "invalid_request"),
+    errors.RateLimited: (429, "quota_exceeded"),
+    errors.TokenvendError: (500, "server_error"),
+    errors.UpstreamRefused: (502, "server_error"),
+    errors.UpstreamUnavailable: (503, "temporarily_unavailable"),
+    errors.DeadlineExceeded: (504, "temporarily_unavailable"),
+}
+
+
+class UnknownTarget(InvalidRequest):
+    """The audience is not this endpoint's."""
+
+
+class UnknownGrantType(InvalidRequest):
+    """The route exchanges tokens and does nothing else."""
+
+
+_CODES: Mapping[type[TokenvendError], str] = {
+    UnknownTarget: "invalid_target",
+    UnknownGrantType: "unsupported_grant_type",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRequest:
+    """A subject token and what is wanted for it. `grant`: a grant's name, if the audience has one.
+
+    `audience` is the whole text that was sent: a signed GetCallerIdentity request is bound to it.
+    """
+
+    audience: str
+    grant_name: str | None
+    subject_token: Secret
+    subject_token_type: str
+    scopes: tuple[str, ...] = ()
+
+
+def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeRequest:
+    """The body of `POST /v1/token`.
+
+    `own_audience` is this endpoint's name; `own_audience/grants/NAME` asks for one grant. Raises
+    InvalidRequest, UnknownTarget or UnknownGrantType.
+    """
+    fields = _form(body) if media_type == FORM else _json(body)
+    if fields.get("grant_type") != GRANT_TYPE:
+        raise UnknownGrantType(f"`grant_type` must be {GRANT_TYPE}.")
+    for name in _REFUSED:
+        if fields.get(name):
+            raise InvalidRequest(f"`{name}` is not supported.")
+    if fields.get("requested_token_type", ACCESS_TOKEN_TYPE) != ACCESS_TOKEN_TYPE:
+        raise InvalidRequest(f"`requested_token_type` must be {ACCESS_TOKEN_TYPE}.")
+    _check_options(fields.get("options", ""))
+    subject_token = fields.get("subject_token", "")
+    if not 1 <= len(subject_token) <= _MAX_SUBJECT_TOKEN:
+        raise InvalidRequest(f"`subject_token` must have 1 to {_MAX_SUBJECT_TOKEN} characters.")
+    audience = fields.get("audience", "")
+    return ExchangeRequest(
+        audience=audience,
+        grant_name=_grant_name(audience, own_audience),
+        subject_token=Secret(subject_token),
+        subject_token_type=fields.get("subject_token_type", ""),
+        scopes=_scopes(fields.get("scope", "")),
+    )
+
+
+def render_exchange(token: VendedToken, now: int) -> bytes:
+    """The answer, with all that the strictest of Google's clients wants. `now`: epoch seconds."""
+    spec = token.spec
+    scopes = spec.scopes if isinstance(spec, AccessTokenSpec) else ()
+    return render(
+        {
+            "access_token": token.value.reveal(),
+            "issued_token_type": ACCESS_TOKEN_TYPE,
+            "token_type": "Bearer",
+            "expires_in": max(1, token.expires_at - now),
+            "scope": " ".join(scopes),
+        }
+    )
+
+
+def render_error(error: TokenvendError, request_id: str) -> tuple[int, bytes]:
+    """Status and body of an outcome that is no token (RFC 6749 section 5.2)."""
+    status, code = next(_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS)
+    body = {
+        "error": _CODES.get(type(error), code),
+        "error_description": f"{error.detail} (request {request_id})",
+    }
+    return status, render(body)
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=32,
+        )
+    except ValueError:
+        # `from None`: the decoder's message quotes the body.
+        raise InvalidRequest("The body is not a form.") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidRequest("The body names a parameter twice.")
+    return fields
+
+
+def _json(body: bytes) -> dict[str, str]:
+    try:
+        value = read_object(body)
+    except ValueError:
+        raise InvalidRequest("The body must be one JSON object or a form.") from None
+    fields: dict[str, str] = {}
+    for name, text in value.items():
+        snake = _snake(name)
+        if snake in fields:
+            raise InvalidRequest("The body names a parameter twice.")
+        if not isinstance(text, str):
+            raise InvalidRequest(f"`{snake[:40]}` must be a string.")
+        fields[snake] = text
+    return fields
+
+
+def _snake(name: str) -> str:
+    return _CAMEL.sub("_", name).lower()
+
+
+def _check_options(text: str) -> None:
+    if not text:
+        return
+    options: Any = None
+    # google-auth for Python percent-encodes the JSON once more inside the form; Node does not.
+    for spelling in (text, unquote(text)):
+        try:
+            options = json.loads(spelling)
+            break
+        except (ValueError, RecursionError):
+            continue
+    if not isinstance(options, dict):
+        raise InvalidRequest("`options` must be a JSON object.")
+    if "access_boundary" in map(_snake, options):
+        # Ignoring it would hand out the full token to someone who asked for a narrow one.
+        raise InvalidRequest("An access boundary cannot be enforced here yet: ask without one.")
+
+
+def _grant_name(audience: str, own_audience: str) -> str | None:
+    if own_audience and audience == own_audience:
+        return None
+    name = audience.removeprefix(f"{own_audience}/grants/")
+    if not own_audience or name == audience or not GRANT_NAME.fullmatch(name):
+        raise UnknownTarget(
+            "`audience` must be this endpoint's own audience, or that and /grants/NAME; "
+            "ask the operator for it."
+        )
+    return name
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
+    if not are_scopes(scopes):
+        raise InvalidRequest(
+            f"`scope` must be at most {MAX_SCOPES} scopes with one blank between, at most "
+            f"{MAX_SCOPE_TEXT} characters in all."
+        )
+    return scopes
