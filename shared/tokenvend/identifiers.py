@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-# --- AWS: IAM User Guide, "IAM identifiers"; Lambda API Reference, CreateAlias ----------------------
+# --- AWS: IAM User Guide, "IAM identifiers"; Lambda API Reference, CreateAlias ---
 PARTITION = "aws|aws-cn|aws-us-gov|aws-eusc|aws-iso|aws-iso-b|aws-iso-e|aws-iso-f"
 AWS_ACCOUNT = re.compile(r"[0-9]{12}")
 AWS_NAME = r"[A-Za-z0-9_+=,.@-]"
