@@ -19,6 +19,7 @@ from tokenvend.errors import Misconfigured, UpstreamUnavailable
 from tokenvend.google.refusals import impersonation_refusal
 from tokenvend.google.sts import checked_token
 from tokenvend.identifiers import is_service_account_email
+from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.model import AccessTokenSpec, FederatedToken, IdTokenSpec, TokenSpec, VendedToken
 from tokenvend.transport import Answer, Call, Sender
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from tokenvend.deadline import Deadline
 
-# Google's default, and the life of every ID token, in seconds.
-DEFAULT_LIFETIME = 3600
 MAX_REASON = 200
 _JWT_DOTS = 2
 _RFC3339 = re.compile(

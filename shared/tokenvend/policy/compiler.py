@@ -10,6 +10,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.policy import values
 from tokenvend.policy.boundary import check_boundary
 from tokenvend.policy.callers import read_callers
@@ -139,7 +140,7 @@ def _access_token(
         )
     check_boundary(table, callers)
     table.close()
-    return AccessLimits(scopes, None if direct else max_lifetime or values.DEFAULT_LIFETIME)
+    return AccessLimits(scopes, None if direct else max_lifetime or DEFAULT_LIFETIME)
 
 
 def _id_token(grant: Table, *, direct: bool | None) -> IdLimits | None:

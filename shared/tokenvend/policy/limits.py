@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from tokenvend.lifetimes import DEFAULT_LIFETIME, MAX_LIFETIME
 from tokenvend.model import (
     AccessTokenRequest,
     AccessTokenSpec,
@@ -23,8 +24,6 @@ from tokenvend.model import (
 from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.values import (
     CLOUD_PLATFORM,
-    DEFAULT_LIFETIME,
-    MAX_LIFETIME,
     plausible_audience,
 )
 

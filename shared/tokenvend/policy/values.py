@@ -8,14 +8,10 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from tokenvend.identifiers import is_service_account_email
+from tokenvend.lifetimes import parse_lifetime
 from tokenvend.policy.patterns import Glob, glob
 from tokenvend.policy.reading.problems import shown
 
-# https://cloud.google.com/iam/docs/create-short-lived-credentials-direct: one hour, and twelve
-# where the organisation policy constraints/iam.allowServiceAccountCredentialLifetimeExtension says
-# so. Seconds.
-DEFAULT_LIFETIME = 3_600
-MAX_LIFETIME = 43_200
 # https://developers.google.com/identity/protocols/oauth2/scopes: every Google Cloud API.
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 # The longest audience an ID token is asked for; characters.
@@ -26,8 +22,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # OAuth scopes of Google's: URLs, and OpenID Connect's three words.
 _SCOPE = re.compile(r"https://[a-z0-9.-]{1,253}/[A-Za-z0-9._/-]{0,200}|openid|email|profile")
 _SHORT_SCOPE = re.compile(r"[a-z][a-z0-9._-]{1,60}")
-_LIFETIME = re.compile(r"([0-9]{1,6})([smh])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
@@ -60,16 +54,11 @@ def scope(text: str) -> str:
 
 
 def lifetime(text: str) -> int:
-    """Whole seconds, minutes or hours, such as "900s", "15m", "1h"; seconds, 1 to 43,200."""
-    found = _LIFETIME.fullmatch(text)
-    if found is None:
-        msg = f'must be whole seconds, minutes or hours like "900s", "15m", "1h", not {shown(text)}'
-        raise ValueError(msg)
-    seconds = int(found[1]) * _SECONDS[found[2]]
-    if not 1 <= seconds <= MAX_LIFETIME:
-        msg = f'must be from "1s" to "12h", the most Google gives, not {shown(text)}'
-        raise ValueError(msg)
-    return seconds
+    """Seconds of a text like "15m", with the text in the complaint."""
+    try:
+        return parse_lifetime(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, not {shown(text)}") from None
 
 
 def audience(text: str) -> Glob:

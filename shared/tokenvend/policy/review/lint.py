@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.compiler import compile_policy
 from tokenvend.policy.matchers import AwsMatcher, OidcMatcher
 from tokenvend.policy.reading.document import lines_of
 from tokenvend.policy.reading.problems import PolicyError, shown
 from tokenvend.policy.review.coverage import covers, glob_covers
-from tokenvend.policy.values import DEFAULT_LIFETIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
