@@ -5,12 +5,10 @@ An event becomes an `HttpRequest`; everything that is decided is decided in the 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -19,15 +17,11 @@ from snapshot_restore_py import register_after_restore  # of Lambda's runtime, a
 
 from functions.aws import events
 from tokenvend import app, redaction
-from tokenvend.errors import InvalidRequest
-from tokenvend.http import outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from tokenvend.model import HttpRequest
+    from tokenvend.audit.record import AuditRecord
 
 logger = Logger(service="tokenvend")
 redaction.install(logging.getLogger(), logging.getLogger("tokenvend"))
@@ -37,69 +31,65 @@ metrics = Metrics(namespace="tokenvend", service="tokenvend")
 class LogSink:
     """Audit records as structured log lines, and what they count as metrics (EMF)."""
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """One line and one metric set for each record. Raises OSError when it was not taken."""
-        # Not by the logger: it drops what its level leaves out, and hides from whoever asks that a
-        # line could not be written. ASCII, because a forged event may hold what UTF-8 cannot.
-        line = {"level": "INFO", "message": "audit", "timestamp": record["time"]}
-        sys.stdout.write(json.dumps({**line, "service": "tokenvend", "audit": record}) + "\n")
-        sys.stdout.flush()
-        metrics.add_dimension(name="route", value=record["route"] or "none")
-        metrics.add_metric(name=record["outcome"], unit=MetricUnit.Count, value=1)
-        metrics.add_metric(
-            name="latency",
-            unit=MetricUnit.Microseconds,
-            value=record["durations_us"]["total"],
-        )
-        if record["policy_checked_at"]:
-            metrics.add_metric(
-                name="policy_age",
-                unit=MetricUnit.Seconds,
-                value=max(0, int(time.time()) - record["policy_checked_at"]),
+    def write(self, line: str, record: AuditRecord) -> None:
+        """One line and one metric set for each record. Raises OSError when it was not taken.
+
+        A metric that fails is reported and fails nothing: the record is what counts.
+        """
+        try:
+            # Not by the logger: it drops what its level leaves out, and hides from whoever asks
+            # that a line could not be written.
+            sys.stdout.write(
+                f'{{"level":"INFO","message":"audit","timestamp":"{record.time}",'
+                f'"service":"tokenvend","audit":{line}}}\n'
             )
-            metrics.add_metadata(key="policy", value=record["policy"])
-        if record["cache"]:
-            metrics.add_metric(name=f"cache_{record['cache']}", unit=MetricUnit.Count, value=1)
+            sys.stdout.flush()
+        except Exception:
+            _count(record, {"audit_failed": (MetricUnit.Count, 1)})
+            raise
+        counted = {
+            record.outcome: (MetricUnit.Count, 1),
+            "latency": (MetricUnit.Microseconds, record.steps.durations["total"]),
+        }
+        if record.policy_checked_at:
+            age = max(0, int(time.time()) - record.policy_checked_at)
+            counted["policy_age"] = (MetricUnit.Seconds, age)
+        if record.cache:
+            counted[f"cache_{record.cache}"] = (MetricUnit.Count, 1)
+        _count(record, counted)
+
+
+def _count(record: AuditRecord, counted: dict[str, tuple[MetricUnit, int]]) -> None:
+    """One set of metrics, by service and by service and route."""
+    try:
+        metrics.add_dimensions(service="tokenvend", route=record.route or "none")
+        for name, (unit, value) in counted.items():
+            metrics.add_metric(name=name, unit=unit, value=value)
+        if record.policy:
+            metrics.add_metadata(key="policy", value=record.policy)
         metrics.flush_metrics()
+    except Exception as failure:  # noqa: BLE001 -- what was recorded stays a success
+        # Or the next request's set would hold this one's.
+        metrics.clear_metrics()
+        logger.warning("metrics were not written: %s", type(failure).__name__)
 
 
 api = app.build_aws(os.environ, sink=LogSink(), report=logger.warning)
+register_after_restore(api.endpoint.restored)
 
 
-def restored() -> None:
-    """A SnapStart snapshot is restored many times: each process needs an audit chain of its own.
-
-    Nothing else has to be made anew. The snapshot is taken before the first request, so it holds no
-    token, and the policy's age is told by the clock that moved on.
-    """
-    api.audit.begin(str(uuid.uuid4()))
-
-
-register_after_restore(restored)
-
-
-def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+def handler(event: Any, context: LambdaContext) -> Any:
     """Lambda's entry: a gateway's event -> its answer; a direct invoke -> the answer's body.
 
     A direct invoke that fails raises, so that Step Functions can match the error's class name.
     """
-    arn = context.invoked_function_arn
+    request = events.request_of(event, context.invoked_function_arn, context.aws_request_id)
     if events.is_direct(event):
-        request = _readable(lambda: events.from_direct(event, arn, context.aws_request_id))
-        answer: dict[str, Any] = outcome_of(api.handle(request))
-        return answer
-    response = api.handle(_readable(lambda: events.from_gateway(event, arn)))
+        return api.invoke(request)
+    response = api.handle(request)
     return {
         "statusCode": response.status,
         "headers": dict(response.headers),
         "body": response.body.decode(),
         "isBase64Encoded": False,
     }
-
-
-def _readable(read: Callable[[], HttpRequest]) -> HttpRequest | InvalidRequest:
-    """An unreadable event is answered and recorded like any other request."""
-    try:
-        return read()
-    except InvalidRequest as unreadable:
-        return unreadable

@@ -29,7 +29,22 @@ def is_direct(event: Any) -> bool:
     return not isinstance(event, dict) or "requestContext" not in event
 
 
-def from_direct(event: Any, function_arn: str, request_id: str) -> HttpRequest:
+def request_of(event: Any, function_arn: str, request_id: str) -> HttpRequest | InvalidRequest:
+    """The request that an event is, or why it cannot be read: that is answered and recorded too.
+
+    `function_arn`: what was invoked, `request_id`: Lambda's own id of a direct invoke.
+    """
+    try:
+        if is_direct(event):
+            return _from_direct(event, function_arn, request_id)
+        if event.get("version") == "2.0":
+            return _from_payload_2(event, function_arn)
+        return _from_payload_1(event, function_arn)
+    except InvalidRequest as unreadable:
+        return unreadable
+
+
+def _from_direct(event: Any, function_arn: str, request_id: str) -> HttpRequest:
     """`{"operation": "access-token" or "id-token", ...}`: the same body as over HTTP."""
     operation = event.get("operation") if isinstance(event, dict) else None
     if operation not in OPERATIONS:
@@ -45,12 +60,6 @@ def from_direct(event: Any, function_arn: str, request_id: str) -> HttpRequest:
     )
 
 
-def from_gateway(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
-    """The event of a gateway or Function URL, of either payload version."""
-    read = _from_payload_2 if event.get("version") == "2.0" else _from_payload_1
-    return read(event, function_arn)
-
-
 def _from_payload_2(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
     """HTTP APIs and Function URLs.
 
@@ -64,14 +73,15 @@ def _from_payload_2(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
     stage = _text(gateway, "stage")
     if stage != "$default":
         path = path.removeprefix(f"/{stage}")
-    headers = _mapping(event, "headers", {})
+    headers, http = _mapping(event, "headers", {}), _mapping(gateway, "http")
     return HttpRequest(
-        method=_text(_mapping(gateway, "http"), "method"),
+        method=_text(http, "method"),
         path=path,
-        headers={name.lower(): _text(headers, name) for name in headers},
+        headers=_lowered({name: _text(headers, name) for name in headers}),
         body=_body(event),
         platform=_authorized(gateway, function_arn),
         platform_request_id=_text(gateway, "requestId"),
+        source=_text(http, "sourceIp", ""),
     )
 
 
@@ -85,10 +95,11 @@ def _from_payload_1(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
     return HttpRequest(
         method=_text(event, "httpMethod"),
         path=unquote(_text(event, "path")),
-        headers={name.lower(): ", ".join(_texts(headers, name)) for name in headers},
+        headers=_lowered({name: ", ".join(_texts(headers, name)) for name in headers}),
         body=_body(event),
         platform=_identified(gateway, function_arn),
         platform_request_id=_text(gateway, "requestId"),
+        source=_text(_mapping(gateway, "identity", {}), "sourceIp", ""),
     )
 
 
@@ -127,6 +138,14 @@ def _identified(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdenti
         organization=_text(identity, "principalOrgId", ""),
         function_arn=function_arn,
     )
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    lowered = {name.lower(): value for name, value in headers.items()}
+    if len(lowered) != len(headers):
+        # One reader would take the first, another the last.
+        raise InvalidRequest("The request names a header in two spellings.")
+    return lowered
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

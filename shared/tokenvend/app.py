@@ -18,10 +18,11 @@ from tokenvend.caller import Authenticator, EntraSettings, FunctionBinding, Gate
 from tokenvend.caller.aws_request import AwsSubjectTokenSettings, verify_aws_request
 from tokenvend.caller.jwks import KeySets
 from tokenvend.config.settings import Settings, SettingsError
+from tokenvend.endpoint import Endpoint
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
-from tokenvend.http import Api, Ready
+from tokenvend.http import Api, Backend
 from tokenvend.mint import Mint
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.attribution import check_attribution
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenvend.audit.chain import Sink
+    from tokenvend.audit.record import AuditRecord
     from tokenvend.caller import VerifyAwsRequest
     from tokenvend.deadline import Deadline
     from tokenvend.mint import Identity, SessionIdentity
-    from tokenvend.model import AwsCaller, FederatedToken, Secret, TokenSpec, VendedToken
+    from tokenvend.model import (
+        AwsCaller,
+        Caller,
+        FederatedToken,
+        HttpRequest,
+        Secret,
+        TokenRequest,
+        TokenSpec,
+        VendedToken,
+    )
     from tokenvend.policy import CompiledPolicy
-    from tokenvend.policy_source import Source
+    from tokenvend.policy_source import PolicyInForce, Source
     from tokenvend.transport import Sender
 
 
@@ -120,12 +131,12 @@ def _build(
     report: Callable[[str], None],
 ) -> Api:
     budget, audit_required, audit_key = 1.0, True, b""
-    state: Ready | Misconfigured
+    state: Backend | Misconfigured
     try:
         settings = Settings.from_env(environ)
         budget, audit_required = settings.budget, settings.audit_required
         audit_key = settings.audit_key
-        state = _ready(settings, platform, report)
+        state = _backend(settings, platform, report)
     except Misconfigured as wrong:
         if isinstance(wrong, SettingsError):
             for problem in wrong.problems:
@@ -134,8 +145,7 @@ def _build(
             # The policy store has reported a policy's problems itself.
             report(wrong.cause or wrong.detail)
         state = wrong
-    return Api(
-        state=state,
+    endpoint = Endpoint(
         audit=AuditLog(sink, instance=str(uuid.uuid4()), fingerprint_key=audit_key),
         budget=budget,
         fail_closed=audit_required,
@@ -143,9 +153,10 @@ def _build(
         monotonic=time.monotonic,
         report=report,
     )
+    return Api(endpoint, state)
 
 
-def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None]) -> Ready:
+def _backend(settings: Settings, platform: _Platform, report: Callable[[str], None]) -> Backend:
     entra = _entra(settings)
     transport = _transport(settings, [*_caller_hosts(settings, entra), *platform.hosts(settings)])
     store = _policy_store(settings, transport, platform.no_attribution(settings), report)
@@ -166,7 +177,47 @@ def _ready(settings: Settings, platform: _Platform, report: Callable[[str], None
     )
     mint = _mint(settings, platform, transport)
     vending = Vending(store.current, mint, vended, now=time.time)
-    return Ready(authenticator, vending, settings.audience or "")
+    return Backend(_Authenticating(authenticator), _Vending(vending), settings.audience or "")
+
+
+@dataclass(frozen=True)
+class _Authenticating:
+    """Until `Authenticator` takes `now`."""
+
+    inner: Authenticator
+
+    def authenticate(self, request: HttpRequest, now: int, deadline: Deadline) -> Caller:  # noqa: ARG002
+        return self.inner.authenticate(request, deadline)
+
+    def authenticate_subject_token(
+        self,
+        token_type: str,
+        token: Secret,
+        audience: str,
+        now: int,  # noqa: ARG002
+        deadline: Deadline,
+    ) -> Caller:
+        return self.inner.authenticate_subject_token(token_type, token, audience, deadline)
+
+
+@dataclass(frozen=True)
+class _Vending:
+    """Until `Vending` takes `now` and its policy a deadline."""
+
+    inner: Vending
+
+    def policy(self, deadline: Deadline) -> PolicyInForce:  # noqa: ARG002
+        return self.inner.policy()
+
+    def vend(
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        now: int,  # noqa: ARG002
+        deadline: Deadline,
+        record: AuditRecord,
+    ) -> VendedToken:
+        return self.inner.vend(caller, request, deadline, record)
 
 
 def _mint(settings: Settings, platform: _Platform, transport: Transport) -> Mint:

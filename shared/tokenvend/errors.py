@@ -59,8 +59,8 @@ class MethodNotAllowed(TokenvendError):
 
     code = "method_not_allowed"
 
-    def __init__(self, detail: str, *, allowed: str) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str = "", *, allowed: str = "") -> None:
+        super().__init__(detail or f"This route takes {allowed}.")
         self.allowed = allowed
 
 
@@ -97,6 +97,13 @@ class UpstreamUnavailable(TokenvendError):
 
     code = "upstream_unavailable"
     words = "An upstream did not answer sensibly. Try again shortly."
+
+
+class NotReady(TokenvendError):
+    """The endpoint could not vend now. Why is for the operator alone."""
+
+    code = "not_ready"
+    words = "This endpoint cannot vend now."
 
 
 class DeadlineExceeded(TokenvendError):

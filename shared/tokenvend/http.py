@@ -1,72 +1,81 @@
-"""Routes, and the only table from outcomes to statuses.
+"""The HTTP API: routes, and what each asks of the caller and answers.
 
-Both functions hand their requests to `Api.handle` and send back what it answers, byte for byte
-the same on both clouds. Errors are RFC 9457 problems. The audit record is opened here before
-anybody is authenticated and closed here on every path.
+Both functions hand their requests to `Api.handle` and send back what it answers, byte for byte the
+same on both clouds. A route's visit returns a value or raises an error; the route's dialect renders
+either. Refused before anybody is authenticated: an unknown path or method. Never read before: the
+body, where the platform in front is the one that authenticates.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tokenvend import __version__, errors
-from tokenvend.audit.record import AuditRecord, Steps
-from tokenvend.deadline import Deadline
-from tokenvend.errors import TokenvendError
+from tokenvend.endpoint import DEFAULT_RETRY_AFTER
+from tokenvend.errors import InvalidRequest, TokenvendError
 from tokenvend.model import AccessTokenRequest, HttpResponse
 from tokenvend.policy import grants_of
 from tokenvend.wire import own, sts
 from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
-    from tokenvend.audit.chain import AuditLog
+    from tokenvend.audit.record import AuditRecord
+    from tokenvend.deadline import Deadline
+    from tokenvend.endpoint import Endpoint, Invocation
     from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
-    from tokenvend.service import Vending
+    from tokenvend.policy_source import PolicyInForce
 
-STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
-    errors.InvalidRequest: (400, "The request cannot be understood"),
-    errors.Unauthenticated: (401, "The caller is not authenticated"),
-    errors.Denied: (403, "The caller may not have this"),
-    errors.NotFound: (404, "There is no such route"),
-    errors.MethodNotAllowed: (405, "The route takes another method"),
-    errors.PayloadTooLarge: (413, "The body is too large"),
-    errors.UnsupportedMediaType: (415, "The body's format is not supported"),
-    errors.RateLimited: (429, "A quota is spent"),
-    errors.Misconfigured: (500, "The endpoint is misconfigured"),
-    errors.TokenvendError: (500, "The endpoint failed"),
-    errors.UpstreamRefused: (502, "An upstream refused the endpoint"),
-    errors.UpstreamUnavailable: (503, "An upstream is unavailable"),
-    errors.DeadlineExceeded: (504, "The time ran out"),
-}
-# Seconds to wait where neither we nor an upstream know better; RFC 9110 section 10.2.3.
-DEFAULT_RETRY_AFTER = 2
+# Of what is left of a probe's time: the policy's check may not keep it waiting.
+READY_SHARE = 1 / 10
 
-_COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_XRAY_ROOT = re.compile(r"(?:[^;]*;)?Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;.*)?")
+
+Value = Mapping[str, Any] | bytes
+"""What a visit answers: the members of a JSON object, or JSON that is bytes already."""
 
 
 class Authenticator(Protocol):
-    """Who is calling."""
+    """Who is calling. `now`: epoch seconds."""
 
-    def authenticate(self, request: HttpRequest, deadline: Deadline) -> Caller:
+    def authenticate(self, request: HttpRequest, now: int, deadline: Deadline) -> Caller:
         """The caller; raises Unauthenticated."""
         ...
 
     def authenticate_subject_token(
-        self, token_type: str, token: Secret, audience: str, deadline: Deadline
+        self, token_type: str, token: Secret, audience: str, now: int, deadline: Deadline
     ) -> Caller:
         """The caller that a subject token proves; raises InvalidRequest, Unauthenticated."""
         ...
 
 
+class Vending(Protocol):
+    """What a caller may have. `now`: epoch seconds."""
+
+    def policy(self, deadline: Deadline) -> PolicyInForce:
+        """The policy in force; raises Misconfigured while there is none."""
+        ...
+
+    def vend(
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        now: int,
+        deadline: Deadline,
+        record: AuditRecord,
+    ) -> VendedToken:
+        """The token; raises Denied or what went wrong upstream."""
+        ...
+
+
 @dataclass(frozen=True)
-class Ready:
-    """What a well-configured endpoint works with.
+class Backend:
+    """What the routes stand on once the settings are good.
 
     `audience`: this endpoint's name in token exchanges, empty where it takes none.
     """
@@ -76,262 +85,277 @@ class Ready:
     audience: str
 
 
-@dataclass(frozen=True)
-class Api:
-    """The HTTP API of the contract. `budget`: seconds one request may take, upstreams included.
+class Visit(NamedTuple):
+    """One request at its resource. `parameters`: what its path has in the template's braces."""
 
-    `state`: what answers, or the misconfiguration that every route then answers with: a function
-    that failed to load would show its callers nothing but a platform's 500 or 404.
-    `fail_closed`: no token leaves unless its audit record was taken.
-    """
-
-    state: Ready | errors.Misconfigured
-    audit: AuditLog
-    budget: float
-    fail_closed: bool
-    now: Callable[[], float]
-    monotonic: Callable[[], float]
-    report: Callable[[str], None]
-
-    def handle(self, request: HttpRequest | errors.InvalidRequest) -> HttpResponse:
-        """One answer to one request, or to why a door could not read it; never raises."""
-        visit = _Visit(self, request)
-        try:
-            response = visit.answer()
-        except TokenvendError as error:
-            response = visit.refuse(error)
-        except Exception as crash:  # noqa: BLE001 -- a crash must be answered and recorded too
-            # The crash's own text may quote a request or an upstream: only its type is kept.
-            cause = f"crashed with {type(crash).__name__} at {_origin(crash)}"
-            response = visit.refuse(TokenvendError(_CRASHED, cause=cause))
-        return self._close(visit, response)
-
-    def _close(self, visit: _Visit, response: HttpResponse) -> HttpResponse:
-        record = visit.record
-        record.status = response.status
-        record.steps.stop()
-        try:
-            self.audit.close(record)
-        except Exception as failure:  # noqa: BLE001 -- whatever the sink raises, the rule holds
-            self.report(
-                f"audit record of request {record.request_id} was not taken: "
-                f"{type(failure).__name__}"
-            )
-            if self.fail_closed and record.outcome == "vended":
-                unrecorded = TokenvendError(
-                    "The audit record could not be written, so no token is given. Try again later.",
-                    retry_after=DEFAULT_RETRY_AFTER,
-                )
-                return visit.refuse(unrecorded)
-        return response
-
-
-_CRASHED = "The endpoint failed. Quote the request id to the operator."
-
-
-class _Visit:
-    """One request on its way to its answer."""
-
-    def __init__(self, api: Api, request: HttpRequest | errors.InvalidRequest) -> None:
-        self._api = api
-        self._came = request
-        self._deadline = Deadline.after(api.budget, api.monotonic)
-        self.record = AuditRecord(
-            request_id=str(uuid.uuid4()),
-            time=rfc3339(int(api.now())),
-            steps=Steps(api.monotonic),
-        )
+    api: Api
+    invocation: Invocation
+    request: HttpRequest
+    parameters: Mapping[str, str]
 
     @property
-    def _request(self) -> HttpRequest:
-        if isinstance(self._came, errors.InvalidRequest):
-            raise self._came
-        return self._came
-
-    @property
-    def _ready(self) -> Ready:
-        if isinstance(self._api.state, errors.Misconfigured):
+    def backend(self) -> Backend:
+        """What the resource stands on; raises the misconfiguration that keeps it from that."""
+        state = self.api.state
+        if isinstance(state, errors.Misconfigured):
             # Raised for every request: with its traceback, which each raise makes longer, it would
             # keep every request alive.
-            raise self._api.state.with_traceback(None)
-        return self._api.state
+            raise state.with_traceback(None)
+        return state
 
-    def answer(self) -> HttpResponse:
-        """The routed answer; raises TokenvendError."""
-        request = self._request
-        self.record.platform_request_id = request.platform_request_id
-        methods = ROUTES.get(request.path)
-        if methods is None:
-            msg = "There is no such route; GET /openapi.json lists them."
-            raise errors.NotFound(msg)
-        self.record.route = request.path
-        route = methods.get(request.method)
-        if route is None:
-            allowed = ", ".join(methods)
-            msg = f"This route takes {allowed}."
-            raise errors.MethodNotAllowed(msg, allowed=allowed)
-        return route(self)
 
-    def access_token(self) -> HttpResponse:
-        """POST /v1/access-token."""
-        return self._own(own.parse_access_token_request)
+class Resource(NamedTuple):
+    """What each method of a path does, and how its dialect tells an error."""
 
-    def id_token(self) -> HttpResponse:
-        """POST /v1/id-token."""
-        return self._own(own.parse_id_token_request)
+    methods: Mapping[str, Callable[[Visit], Value]]
+    render_error: Callable[[TokenvendError, str], tuple[int, str, Mapping[str, Any]]] = (
+        own.render_error
+    )
 
-    def grants(self) -> HttpResponse:
-        """GET /v1/grants: the caller as we see it, and what it may have."""
-        caller = self._authenticate()
-        in_force = self._ready.vending.policy()
-        policy = in_force.policy
-        self.record.policy, self.record.policy_checked_at = policy.digest, in_force.checked_at
-        self.record.outcome = "answered"
-        views = grants_of(policy, caller, int(self._api.now()))
-        answer = {
-            "caller": own.render_caller(caller),
-            "grants": [_shown(view) for view in views],
-            "policy": {
-                "digest": policy.digest,
-                "mode": str(policy.mode),
-                "loaded_at": rfc3339(in_force.loaded_at),
-                "checked_at": rfc3339(in_force.checked_at),
-            },
-        }
-        return self._ok(render(answer))
 
-    def token(self) -> HttpResponse:
-        """POST /v1/token: the caller proves itself with the subject token it brings."""
-        ready = self._ready
-        body, media_type = self._body(sts.FORM, "application/json")
-        wanted = sts.parse_exchange(body, media_type, ready.audience)
-        self.record.asked = {
-            "kind": "access_token",
-            "grant": wanted.grant_name,
-            "scopes": wanted.scopes,
-        }
-        with self.record.steps.timed("authenticate"):
-            caller = ready.authenticator.authenticate_subject_token(
-                wanted.subject_token_type, wanted.subject_token, wanted.audience, self._deadline
-            )
-        self.record.caller = caller
-        request = AccessTokenRequest(
-            grant_name=wanted.grant_name, scopes=wanted.scopes, narrow=True
+@dataclass(frozen=True)
+class Api:
+    """The HTTP API of the contract.
+
+    `state`: what the resources stand on, or the misconfiguration that they answer with: a function
+    that failed to load would show its callers nothing but a platform's 500 or 404.
+    """
+
+    endpoint: Endpoint
+    state: Backend | errors.Misconfigured
+    resources: Mapping[str, Resource] = field(default_factory=lambda: RESOURCES)
+
+    def handle(self, request: HttpRequest | InvalidRequest) -> HttpResponse:
+        """One answer to one request, or to why a door could not read it; never raises."""
+        resource: Resource | None = None
+
+        def serve(invocation: Invocation) -> HttpResponse:
+            nonlocal resource
+            resource, visit = self._find(invocation, request)
+            value = _value(resource, visit)
+            body = value if isinstance(value, bytes) else render(value)
+            return _response(invocation, "application/json", body)
+
+        def refuse(invocation: Invocation, error: TokenvendError) -> HttpResponse:
+            render_error = own.render_error if resource is None else resource.render_error
+            record = invocation.record
+            record.status, media_type, body = render_error(error, record.request_id)
+            return _response(invocation, media_type, render(body), _headers_of(error))
+
+        return self.endpoint.run(serve, refuse)
+
+    def invoke(self, request: HttpRequest | InvalidRequest) -> Value:
+        """A resource's value, for doors that have no statuses; raises the outcome's own class.
+
+        Step Functions match the class's name.
+        """
+
+        def serve(invocation: Invocation) -> Value:
+            return _value(*self._find(invocation, request))
+
+        def refuse(invocation: Invocation, error: TokenvendError) -> TokenvendError:
+            record = invocation.record
+            record.status, _, _ = own.render_error(error, record.request_id)
+            kind: type[TokenvendError]
+            kind = next(kind for kind in type(error).__mro__ if kind in own.STATUSES)
+            # Without its cause, which is for the operator.
+            return kind(f"{error.detail} (request {record.request_id})")
+
+        outcome = self.endpoint.run(serve, refuse)
+        if isinstance(outcome, TokenvendError):
+            raise outcome
+        return outcome
+
+    def _find(
+        self, invocation: Invocation, request: HttpRequest | InvalidRequest
+    ) -> tuple[Resource, Visit]:
+        if isinstance(request, InvalidRequest):
+            raise request
+        record = invocation.record
+        record.platform_request_id = request.platform_request_id
+        record.source = request.source
+        record.user_agent = request.headers.get("user-agent", "")
+        record.trace_id = _trace_id(request.headers)
+        record.route, parameters = find(self.resources, request.path)
+        return self.resources[record.route], Visit(self, invocation, request, parameters)
+
+
+def _value(resource: Resource, visit: Visit) -> Value:
+    serve = resource.methods.get(visit.request.method)
+    if serve is None:
+        raise errors.MethodNotAllowed(allowed=", ".join(resource.methods))
+    value = serve(visit)
+    visit.invocation.record.status = 200
+    return value
+
+
+def find(templates: Iterable[str], path: str) -> tuple[str, Mapping[str, str]]:
+    """The template that a path fits, and what stands in the place of its `{names}`.
+
+    A name takes the place of one or more characters other than `/` and `:`. Raises NotFound.
+    """
+    if "{" not in path and path in templates:
+        return path, {}
+    for template in templates:
+        if "{" in template and (match := _pattern(template).fullmatch(path)):
+            return template, match.groupdict()
+    raise errors.NotFound
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"\{([a-z_]+)\}", template)
+    return re.compile(
+        "".join(
+            f"(?P<{part}>[^/:]+)" if place % 2 else re.escape(part)
+            for place, part in enumerate(parts)
         )
-        token = self._vend(caller, request)
-        return self._ok(sts.render_exchange(token, int(self._api.now())))
+    )
 
-    def healthz(self) -> HttpResponse:
-        """GET /healthz: alive and configured; asks nobody."""
-        _ = self._ready
-        self.record.outcome = "answered"
-        return self._ok(render({"status": "ok", "version": __version__}))
 
-    def openapi(self) -> HttpResponse:
-        """GET /openapi.json."""
-        self.record.outcome = "answered"
-        return self._ok(resources.files("tokenvend").joinpath("openapi.json").read_bytes())
+def access_token(visit: Visit) -> Value:
+    """POST /v1/access-token."""
+    return _own_token(visit, own.parse_access_token_request)
 
-    def refuse(self, error: TokenvendError) -> HttpResponse:
-        """The answer to an outcome that is none: a problem, or in Google's shape on its route."""
-        record = self.record
-        record.outcome, record.reason = error.code, error.cause or error.detail
-        if record.route == TOKEN_ROUTE:
-            status, body = sts.render_error(error, record.request_id)
-            return self._response(status, "application/json", body, _headers_of(error))
-        status, title = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-        problem = {
-            "type": f"urn:tokenvend:problem:{error.code}",
-            "title": title,
-            "status": status,
-            "code": error.code,
-            "detail": error.detail,
-            "request_id": record.request_id,
-        }
-        return self._response(
-            status, "application/problem+json", render(problem), _headers_of(error)
+
+def id_token(visit: Visit) -> Value:
+    """POST /v1/id-token."""
+    return _own_token(visit, own.parse_id_token_request)
+
+
+def exchange(visit: Visit) -> Value:
+    """POST /v1/token: the caller proves itself with the subject token it brings."""
+    backend, (record, now, deadline) = visit.backend, _parts(visit)
+    body, media_type = _body(visit.request, sts.FORM, "application/json")
+    wanted = sts.parse_exchange(body, media_type, backend.audience)
+    record.asked = sts.describe(wanted)
+    with record.steps.timed("authenticate"):
+        record.caller = backend.authenticator.authenticate_subject_token(
+            wanted.subject_token_type, wanted.subject_token, wanted.audience, now, deadline
         )
+    asked = AccessTokenRequest(grant_name=wanted.grant_name, scopes=wanted.scopes, narrow=True)
+    return sts.render_exchange(_vend(visit, record.caller, asked), now)
 
-    def _own(self, parse: Callable[[bytes], TokenRequest]) -> HttpResponse:
-        caller = self._authenticate()
-        body, _ = self._body("application/json")
-        wanted = parse(body)
-        self.record.asked = own.describe(wanted)
-        token = self._vend(caller, wanted)
-        return self._ok(own.render_token(token, int(self._api.now())))
 
-    def _vend(self, caller: Caller, wanted: TokenRequest) -> VendedToken:
-        with self.record.steps.timed("vend"):
-            token = self._ready.vending.vend(caller, wanted, self._deadline, self.record)
-        self.record.outcome = "vended"
-        self.record.expires_at = rfc3339(token.expires_at)
-        self.record.token_fingerprint = token.value.fingerprint(self._api.audit.fingerprint_key)
-        return token
+def grants(visit: Visit) -> Value:
+    """GET /v1/grants: the caller as we see it, and what it may have.
 
-    def _authenticate(self) -> Caller:
-        with self.record.steps.timed("authenticate"):
-            caller = self._ready.authenticator.authenticate(self._request, self._deadline)
-        self.record.caller = caller
-        return caller
-
-    def _body(self, *media_types: str) -> tuple[bytes, str]:
-        body = self._request.body
-        if len(body) > own.MAX_BODY:
-            msg = f"The body is larger than {own.MAX_BODY} bytes."
-            raise errors.PayloadTooLarge(msg)
-        sent = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if body and sent not in media_types:
-            msg = f"Send the body as Content-Type: {' or '.join(media_types)}."
-            raise errors.UnsupportedMediaType(msg)
-        return body, sent
-
-    def _ok(self, body: bytes) -> HttpResponse:
-        return self._response(200, "application/json", body, {})
-
-    def _response(
-        self, status: int, media_type: str, body: bytes, more: Mapping[str, str]
-    ) -> HttpResponse:
-        headers = {
-            "Content-Type": media_type,
-            **_COMMON_HEADERS,
-            "X-Request-Id": self.record.request_id,
-            **more,
+    Who may have nothing learns nothing else: not which policy is in force, nor since when.
+    """
+    record, now, deadline = _parts(visit)
+    caller = _authenticate(visit)
+    in_force = visit.backend.vending.policy(deadline)
+    policy = in_force.policy
+    record.policy, record.policy_checked_at = policy.digest, in_force.checked_at
+    record.outcome = "answered"
+    views = grants_of(policy, caller, now)
+    answer = {"caller": own.render_caller(caller), "grants": [_shown(view) for view in views]}
+    if views:
+        answer["policy"] = {
+            "digest": policy.digest,
+            "mode": str(policy.mode),
+            "loaded_at": rfc3339(in_force.loaded_at),
+            "checked_at": rfc3339(in_force.checked_at),
         }
-        return HttpResponse(status, headers, body)
+    return answer
 
 
-TOKEN_ROUTE = "/v1/token"  # noqa: S105 -- a path
-ROUTES: Mapping[str, Mapping[str, Callable[[_Visit], HttpResponse]]] = {
-    "/v1/access-token": {"POST": _Visit.access_token},
-    "/v1/id-token": {"POST": _Visit.id_token},
-    TOKEN_ROUTE: {"POST": _Visit.token},
-    "/v1/grants": {"GET": _Visit.grants},
-    "/healthz": {"GET": _Visit.healthz},
-    "/openapi.json": {"GET": _Visit.openapi},
+def healthz(visit: Visit) -> Value:
+    """GET /healthz: alive, misconfigured or not; asks nobody."""
+    visit.invocation.record.outcome = "answered"
+    return {"status": "ok", "version": __version__}
+
+
+def readyz(visit: Visit) -> Value:
+    """GET /readyz: able to vend, as far as settings and policy go."""
+    record, _, deadline = _parts(visit)
+    try:
+        in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
+    except TokenvendError as error:
+        raise errors.NotReady(cause=error.cause or error.detail) from None
+    record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
+    record.outcome = "answered"
+    return {"status": "ok", "version": __version__}
+
+
+def openapi(visit: Visit) -> Value:
+    """GET /openapi.json."""
+    from importlib import resources  # noqa: PLC0415 -- for this route alone
+
+    visit.invocation.record.outcome = "answered"
+    return resources.files("tokenvend").joinpath("openapi.json").read_bytes()
+
+
+RESOURCES: Mapping[str, Resource] = {
+    "/v1/access-token": Resource({"POST": access_token}),
+    "/v1/id-token": Resource({"POST": id_token}),
+    "/v1/token": Resource({"POST": exchange}, sts.render_error),
+    "/v1/grants": Resource({"GET": grants}),
+    "/healthz": Resource({"GET": healthz}),
+    "/readyz": Resource({"GET": readyz}),
+    "/openapi.json": Resource({"GET": openapi}),
 }
 
 
+def _parts(visit: Visit) -> tuple[AuditRecord, int, Deadline]:
+    invocation = visit.invocation
+    return invocation.record, invocation.now, invocation.deadline
+
+
 def _shown(view: GrantView) -> dict[str, Any]:
-    expires = None if view.expires is None else rfc3339(view.expires)
-    return {**asdict(view), "expires": expires}
+    return asdict(view) | {"expires": None if view.expires is None else rfc3339(view.expires)}
 
 
-def outcome_of(response: HttpResponse) -> Any:
-    """The body of an answer as Python sees it; a problem is raised as the error it came from.
+def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:
+    caller = _authenticate(visit)
+    body, _ = _body(visit.request, "application/json")
+    wanted = parse(body)
+    visit.invocation.record.asked = own.describe(wanted)
+    return own.render_token(_vend(visit, caller, wanted), visit.invocation.now)
 
-    For doors that have no statuses: a direct Lambda invoke, where Step Functions match the
-    error's class name.
-    """
-    body = json.loads(response.body)
-    if response.status == 200:  # noqa: PLR2004 -- the only success of any route
-        return body
-    detail = f"{body['detail']} (request {body['request_id']})"
-    kind = next(kind for kind in STATUSES if kind.code == body["code"])
-    raise (
-        kind(detail, allowed=response.headers["Allow"])
-        if issubclass(kind, errors.MethodNotAllowed)
-        else kind(detail)
-    )
+
+def _authenticate(visit: Visit) -> Caller:
+    record, now, deadline = _parts(visit)
+    with record.steps.timed("authenticate"):
+        caller = visit.backend.authenticator.authenticate(visit.request, now, deadline)
+    record.caller = caller
+    return caller
+
+
+def _vend(visit: Visit, caller: Caller, wanted: TokenRequest) -> VendedToken:
+    record, now, deadline = _parts(visit)
+    with record.steps.timed("vend"):
+        token = visit.backend.vending.vend(caller, wanted, now, deadline, record)
+    record.outcome = "vended"
+    record.expires_at = rfc3339(token.expires_at)
+    record.token_fingerprint = token.value.fingerprint(visit.api.endpoint.audit.fingerprint_key)
+    return token
+
+
+def _body(request: HttpRequest, *media_types: str) -> tuple[bytes, str]:
+    body = request.body
+    if len(body) > own.MAX_BODY:
+        raise errors.PayloadTooLarge(f"The body is larger than {own.MAX_BODY} bytes.")
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and sent not in media_types:
+        raise errors.UnsupportedMediaType(
+            f"Send the body as Content-Type: {' or '.join(media_types)}."
+        )
+    return body, sent
+
+
+def _response(
+    invocation: Invocation, media_type: str, body: bytes, more: Mapping[str, str] = {}
+) -> HttpResponse:
+    record = invocation.record
+    headers = {
+        "Content-Type": media_type,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Request-Id": record.request_id,
+        **more,
+    }
+    return HttpResponse(record.status, headers, body)
 
 
 def _headers_of(error: TokenvendError) -> dict[str, str]:
@@ -348,10 +372,9 @@ def _headers_of(error: TokenvendError) -> dict[str, str]:
     return headers
 
 
-def _origin(crash: BaseException) -> str:
-    trace = crash.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
+def _trace_id(headers: Mapping[str, str]) -> str:
+    """W3C Trace Context's trace-id, or AWS X-Ray's root: what other logs know the request by."""
+    if parent := _TRACE_PARENT.fullmatch(headers.get("traceparent", "")):
+        return parent[1]
+    root = _XRAY_ROOT.fullmatch(headers.get("x-amzn-trace-id", ""))
+    return root[1] if root else ""

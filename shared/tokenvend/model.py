@@ -202,7 +202,8 @@ class HttpRequest:
     """One request, the same from every door. Header names are lower case; `path` is decoded once.
 
     `platform`: whom the platform in front authenticated, None where it authenticated nobody.
-    `platform_request_id`: the gateway's or host's own id of this request, for the audit record.
+    `platform_request_id`: the gateway's or host's own id of this request, and `source` the address
+    it saw, for the audit record.
     """
 
     method: str
@@ -211,6 +212,7 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     platform: PlatformIdentity | None = None
     platform_request_id: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,5 +277,6 @@ def test_the_template_leaves_no_route_open_but_those_that_need_no_platform() -> 
     assert {route["RouteKey"] for route in routes if route["AuthorizationType"] != "AWS_IAM"} == {
         "POST /v1/token",
         "GET /healthz",
+        "GET /readyz",
         "GET /openapi.json",
     }

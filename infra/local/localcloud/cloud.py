@@ -299,7 +299,7 @@ class Cloud:
         address = str(self.endpoints[f"{cloud}_http"]).removeprefix("http://")
         connection = http.client.HTTPConnection(address, timeout=READY_SECONDS)
         try:
-            connection.request("GET", "/healthz")
+            connection.request("GET", "/readyz")
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as failure:
             raise CloudError(f"the {cloud} function does not answer ({failure})") from failure
@@ -307,7 +307,7 @@ class Cloud:
             connection.close()
         if status != http.HTTPStatus.OK:
             logs = ", ".join(str(path) for path in sorted(self.directory.glob("*.log")))
-            raise CloudError(f"the {cloud} function is not healthy (status {status}); see {logs}")
+            raise CloudError(f"the {cloud} function is not ready (status {status}); see {logs}")
 
     def _write(self, name: str, document: Mapping[str, object]) -> None:
         """Write a file that only the user reads, whole or not at all; it goes when we stop."""

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from tokenvend.audit.record import AuditRecord
 
 GENESIS = "0" * 64
-SCHEMA = 1
+SCHEMA = 2
 # As text: 32 hex digits are 128 bits, the least that nobody guesses.
 MIN_KEY_TEXT = 32
 
 
 class Sink(Protocol):
-    """Where records go: a logger, a queue, a table. Raises when the record was not taken."""
+    """Where records go: a log, a queue, a table. Raises when the record was not taken."""
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Take one closed record."""
+    def write(self, line: str, record: AuditRecord) -> None:
+        """Take one closed record: `line` is all of it, one object in one line of ASCII JSON."""
         ...
 
 
@@ -59,18 +59,19 @@ class AuditLog:
 
     def close(self, record: AuditRecord) -> None:
         """Write the record; raises whatever the sink raises."""
+        members = render(record)
         with self._lock:
             # The number is spent even if the sink fails: the gap is the evidence.
             self._sequence += 1
-            final = _masked(render(record)) | {
+            members |= {
                 "schema": SCHEMA,
                 "instance": self._instance,
                 "sequence": self._sequence,
                 "previous": self._previous,
             }
-            final["hash"] = _hash(final)
-            self._previous = final["hash"]
-            self._sink.write(final)
+            text = _masked(_canonical(members))
+            self._previous = hashlib.sha256(text.encode()).hexdigest()
+            self._sink.write(f'{text[:-1]},"hash":"{self._previous}"}}', record)
 
 
 def fingerprint_key(text: str) -> bytes:
@@ -152,17 +153,12 @@ def _hash(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(record).encode()).hexdigest()
 
 
-def _canonical(record: Mapping[str, Any]) -> str:
-    # Sorted keys and no white space: a log pipeline may reorder and re-indent what it stores.
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# Sorted keys and no white space: a log pipeline may reorder and re-indent what it stores.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
-def _masked(record: dict[str, Any]) -> dict[str, Any]:
+def _masked(text: str) -> str:
     # Before the hash, not after: a log filter that masked a credential in a written record would
     # make it look altered, and any caller could raise that alarm.
-    text = _canonical(record)
     masked = mask(text)
-    if masked is text:
-        return record
-    safe: dict[str, Any] = json.loads(masked)
-    return safe
+    return text if masked is text else _canonical(json.loads(masked))

@@ -1,12 +1,17 @@
 """What is known of one request: who asked for what, what came of it, and why.
 
-Nothing here reads a clock: times come in.
+Most of it was written by strangers: an event, a header, a token's claims. So each field has a bound
+and some a form, all in the tables below, and any record fits one log line: Application Insights
+cuts at 32,768 characters, CloudWatch at 256 KiB. What is cut says so. Nothing here reads a clock:
+times come in.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from tokenvend.model import AccessTokenSpec, IdTokenSpec
@@ -15,6 +20,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tokenvend.model import Caller, TokenSpec
+
+# Bytes of JSON; the tables below keep every record under it, its place in the chain included.
+MAX_RECORD = 16 * 1024
+_MAX_TEXT = 512
+# Bytes of JSON, where a field needs more or less than that.
+_BOUNDS: Mapping[str, int] = {
+    "claims": 3072,
+    "scopes": 1536,
+    "roles": 1536,
+    "delegates": 1024,
+    "reason": 1536,
+    "would_deny": 1024,
+    "bridged": 256,
+    "user_agent": 256,
+}
+_MAX_ITEM = 128
+# Ids and addresses: what is not of its form is left out, and only its length told.
+_FORMS: Mapping[str, re.Pattern[str]] = {
+    "platform_request_id": re.compile(r"[A-Za-z0-9=_+/.:-]{0,128}"),
+    "source": re.compile(r"[0-9A-Fa-f.:]{0,45}"),
+    "trace_id": re.compile(r"(?:[0-9a-f]{32}|1-[0-9a-f]{8}-[0-9a-f]{24})?"),
+    "upstream_request_id": re.compile(r"[!-~]{0,128}"),
+}
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Steps:
@@ -49,15 +78,20 @@ class Steps:
 class AuditRecord:
     """What is known of one request so far; `AuditLog.close` makes it final.
 
-    `time`: RFC 3339 UTC. `outcome`: `vended`, `answered` (a
-    route that vends nothing) or an error's code. `reason`: the operator's cause of a denial.
-    `policy`: digest of the policy that decided; `policy_checked_at`: when its source last held it,
-    epoch seconds, 0 where no policy was asked.
+    `time`: RFC 3339 UTC. `source`: the address that the platform saw. `trace_id`: W3C's 32 hex
+    digits, or X-Ray's. `route`: its template. `outcome`: `vended`, `answered` (a route that vends
+    nothing) or an error's code. `reason`: the operator's cause of a denial. `cache`: `hit`, `miss`
+    or `bridged`, and then `bridged` has the failure that a held token bridged. `policy`: digest of
+    the policy that decided; `policy_checked_at`: when its source last held it, epoch seconds, 0
+    where no policy was asked.
     """
 
     request_id: str
     time: str
     platform_request_id: str = ""
+    trace_id: str = ""
+    source: str = ""
+    user_agent: str = ""
     route: str = ""
     caller: Caller | None = None
     asked: Mapping[str, Any] | None = None
@@ -70,6 +104,7 @@ class AuditRecord:
     token_fingerprint: str = ""
     expires_at: str = ""
     cache: str = ""
+    bridged: str = ""
     upstream_request_id: str = ""
     policy: str = ""
     policy_checked_at: int = 0
@@ -77,19 +112,19 @@ class AuditRecord:
 
 
 def render(record: AuditRecord) -> dict[str, Any]:
-    """The record as JSON has it, without its place in a chain."""
+    """The record as JSON has it, bounded, without its place in a chain."""
     caller = record.caller
-    described = None
-    if caller is not None:
-        described = {"kind": caller.kind, "id": caller.id, **_plain(asdict(caller))}
-    return {
+    shown = {
         "request_id": record.request_id,
         "platform_request_id": record.platform_request_id,
+        "trace_id": record.trace_id,
         "time": record.time,
+        "source": record.source,
+        "user_agent": record.user_agent,
         "route": record.route,
-        "caller": described,
-        "asked": dict(record.asked) if record.asked is not None else None,
-        "matched": list(record.matched),
+        "caller": caller and {"kind": caller.kind, "id": caller.id, **_members(caller)},
+        "asked": record.asked,
+        "matched": record.matched,
         "grant": _spec(record.spec),
         "would_deny": record.would_deny,
         "outcome": record.outcome,
@@ -98,11 +133,13 @@ def render(record: AuditRecord) -> dict[str, Any]:
         "token_fingerprint": record.token_fingerprint,
         "expires_at": record.expires_at,
         "cache": record.cache,
+        "bridged": record.bridged,
         "upstream_request_id": record.upstream_request_id,
         "policy": record.policy,
         "policy_checked_at": record.policy_checked_at,
-        "durations_us": dict(record.steps.durations),
+        "durations_us": record.steps.durations,
     }
+    return {name: _bounded(name, value) for name, value in shown.items()}
 
 
 def _spec(spec: TokenSpec | None) -> dict[str, Any] | None:
@@ -113,16 +150,54 @@ def _spec(spec: TokenSpec | None) -> dict[str, Any] | None:
             kind = "access_token"
         case IdTokenSpec():
             kind = "id_token"
-    fields = _plain(asdict(spec))
-    return {"kind": kind, "name": fields.pop("grant_name"), **fields}
+    members = _members(spec)
+    return {"kind": kind, "name": members.pop("grant_name"), **members}
 
 
-def _plain(value: Any) -> Any:
-    """JSON has lists where the model has tuples and sets; sorted, so that the hash is stable."""
+def _members(value: Caller | TokenSpec) -> dict[str, Any]:
+    return {each.name: getattr(value, each.name) for each in fields(value)}
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """What JSON can hold, in bounds. A set is sorted, so that the hash is stable."""
+    if isinstance(value, str):
+        form = _FORMS.get(name)
+        if form is not None and not form.fullmatch(value):
+            return f"[malformed: {len(value)} characters]"
+        return _cut(value, _BOUNDS.get(name, _MAX_TEXT))
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _bounded(key, item) for key, item in value.items()}
     if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        value = sorted(value)
+    if isinstance(value, list | tuple):
+        return _cut_list(list(value), _BOUNDS.get(name, _MAX_TEXT))
     return value
+
+
+def _cut(text: str, most: int) -> str:
+    # No character takes more than 12 bytes of ASCII JSON.
+    if len(text) * 12 <= most or len(_encoded(text)) <= most:
+        return text
+    note = f" [cut: {len(text)} characters]"
+    kept, room = text[:most], most - len(note)
+    while (size := len(_encoded(kept))) > room:
+        kept = kept[: len(kept) * room // size]
+    return kept + note
+
+
+def _cut_list(items: list[Any], most: int) -> list[Any]:
+    if len(_encoded(items)) <= most:
+        return items
+    kept: list[Any] = []
+    room = most - len(f'"[cut: {len(items)} of {len(items)}]",[]')
+    for item in items:
+        short = (
+            _cut(item, _MAX_ITEM)
+            if isinstance(item, str)
+            else [_cut(each, _MAX_ITEM) for each in item]
+        )
+        room -= len(_encoded(short)) + 1
+        if room < 0:
+            break
+        kept.append(short)
+    return [*kept, f"[cut: {len(items) - len(kept)} of {len(items)}]"]

@@ -16,6 +16,8 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tokenvend.wire.objects import once
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -112,11 +114,4 @@ def _in_value(value: Any, depth: int) -> Iterator[dict[str, Any]]:
             yield from _in_text(value, depth)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a member is named twice")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+_DECODER = json.JSONDecoder(object_pairs_hook=once)

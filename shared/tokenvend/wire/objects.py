@@ -19,16 +19,14 @@ def read_object(data: bytes) -> dict[str, Any]:
     """The object in `data`. Raises ValueError, whose text holds nothing of the data."""
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant
+            data.decode("utf-8"), object_pairs_hook=once, parse_constant=_no_constant
         )
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         # The cause is dropped: a decoder's message quotes what it could not read.
-        msg = "not strict JSON"
-        raise ValueError(msg) from None
+        raise ValueError("not strict JSON") from None
     if not isinstance(value, dict):
-        msg = "not a JSON object"
-        raise ValueError(msg)  # noqa: TRY004 - one error for every unreadable document
+        raise ValueError("not a JSON object")  # noqa: TRY004 -- one error for every unreadable document
     return value
 
 
@@ -42,14 +40,13 @@ def rfc3339(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A hook for `json`: the object of these members. Raises ValueError on one named twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
-        msg = "a member named twice"
-        raise ValueError(msg)
+        raise ValueError("a member named twice")
     return members
 
 
 def _no_constant(name: str) -> Never:
-    msg = f"{name} is no JSON"
-    raise ValueError(msg)
+    raise ValueError(f"{name} is no JSON")

@@ -1,8 +1,9 @@
-"""The bodies of our own routes: bytes -> TokenRequest, and tokens -> bytes.
+"""Our own dialect: bodies -> TokenRequest, tokens and callers -> JSON, errors -> RFC 9457 problems.
 
 Requests are rebuilt from the few fields we name; anything else in them is refused, so that a
 caller who misspells `scopes` is told, and never gets more than was asked for. Parsing raises
-`InvalidRequest` and nothing else.
+`InvalidRequest` and nothing else. What is rendered is the value: whoever serves HTTP makes bytes
+of it, a direct invoke does not.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from tokenvend import errors
 from tokenvend.errors import InvalidRequest
-from tokenvend.identifiers import is_service_account_email
+from tokenvend.identifiers import GRANT_NAME, is_service_account_email
 from tokenvend.lifetimes import parse_lifetime
 from tokenvend.model import (
     AccessTokenRequest,
@@ -25,23 +27,39 @@ from tokenvend.model import (
     TokenRequest,
     VendedToken,
 )
-from tokenvend.wire.objects import read_object, render, rfc3339
+from tokenvend.wire.objects import read_object, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from tokenvend.errors import TokenvendError
     from tokenvend.model import Caller
+
+STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
+    errors.InvalidRequest: (400, "The request cannot be understood"),
+    errors.Unauthenticated: (401, "The caller is not authenticated"),
+    errors.Denied: (403, "The caller may not have this"),
+    errors.NotFound: (404, "There is no such route"),
+    errors.MethodNotAllowed: (405, "The route takes another method"),
+    errors.PayloadTooLarge: (413, "The body is too large"),
+    errors.UnsupportedMediaType: (415, "The body's format is not supported"),
+    errors.RateLimited: (429, "A quota is spent"),
+    errors.Misconfigured: (500, "The endpoint is misconfigured"),
+    errors.TokenvendError: (500, "The endpoint failed"),
+    errors.UpstreamRefused: (502, "An upstream refused the endpoint"),
+    errors.UpstreamUnavailable: (503, "An upstream is unavailable"),
+    errors.NotReady: (503, "The endpoint is not ready"),
+    errors.DeadlineExceeded: (504, "The time ran out"),
+}
 
 MAX_BODY = 64 * 1024
 MAX_SCOPES = 100
-# Of all scopes asked for, characters. Application Insights cuts a line off at 32,768, and with it
-# the audit record of whoever asks for enough that nobody has.
+# Of all scopes asked for, characters: more than any grant has.
 MAX_SCOPE_TEXT = 8192
 
 # A scope is an RFC 6749 section 3.3 scope-token.
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
 _AUDIENCE = re.compile(r"[\x21-\x7e]{1,2048}")
-GRANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def parse_access_token_request(body: bytes) -> AccessTokenRequest:
@@ -50,10 +68,10 @@ def parse_access_token_request(body: bytes) -> AccessTokenRequest:
     Raises InvalidRequest.
     """
     fields = _fields(body, {"service_account", "grant", "scopes", "lifetime", "boundary"})
-    if fields.get("boundary"):
-        # Ignoring it would hand out the full token to someone who asked for a narrow one.
-        msg = "This endpoint cannot enforce a boundary yet: ask without one."
-        raise InvalidRequest(msg)
+    if "boundary" in fields:
+        # Ignoring it, an empty one too, would hand out the full token to someone who asked for a
+        # narrow one.
+        raise InvalidRequest("This endpoint cannot enforce a boundary yet: ask without one.")
     return AccessTokenRequest(
         service_account=_service_account(fields),
         grant_name=_grant_name(fields),
@@ -67,12 +85,12 @@ def parse_id_token_request(body: bytes) -> IdTokenRequest:
     fields = _fields(body, {"audience", "service_account", "grant", "include_email"})
     audience = fields.get("audience")
     if not isinstance(audience, str) or not _AUDIENCE.fullmatch(audience):
-        msg = "`audience` must name who will accept the token, such as a Cloud Run service's URL."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            "`audience` must name who will accept the token, such as a Cloud Run service's URL."
+        )
     include_email = fields.get("include_email", True)
     if not isinstance(include_email, bool):
-        msg = "`include_email` must be true or false."
-        raise InvalidRequest(msg)
+        raise InvalidRequest("`include_email` must be true or false.")
     return IdTokenRequest(
         audience=audience,
         service_account=_service_account(fields),
@@ -90,7 +108,7 @@ def are_scopes(scopes: Collection[str]) -> bool:
     )
 
 
-def render_token(token: VendedToken, now: int) -> bytes:
+def render_token(token: VendedToken, now: int) -> dict[str, Any]:
     """The answer to either request. `now`: epoch seconds."""
     spec = token.spec
     common: dict[str, Any] = {
@@ -99,7 +117,7 @@ def render_token(token: VendedToken, now: int) -> bytes:
     }
     match spec:
         case AccessTokenSpec():
-            answer = {
+            return {
                 "access_token": token.value.reveal(),
                 "token_type": "Bearer",
                 **common,
@@ -108,14 +126,27 @@ def render_token(token: VendedToken, now: int) -> bytes:
                 "grant": spec.grant_name,
             }
         case IdTokenSpec():
-            answer = {
+            return {
                 "id_token": token.value.reveal(),
                 **common,
                 "audience": spec.audience,
                 "service_account": spec.service_account,
                 "grant": spec.grant_name,
             }
-    return render(answer)
+
+
+def render_error(error: TokenvendError, request_id: str) -> tuple[int, str, dict[str, Any]]:
+    """Status, media type and body of an outcome that is no token."""
+    status, title = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    problem = {
+        "type": f"urn:tokenvend:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id,
+    }
+    return status, "application/problem+json", problem
 
 
 def render_caller(caller: Caller) -> dict[str, Any]:
@@ -164,13 +195,15 @@ def _fields(body: bytes, known: set[str]) -> dict[str, Any]:
     try:
         value = read_object(body)
     except ValueError:
-        msg = "The body must be one JSON object that names no field twice."
-        raise InvalidRequest(msg) from None
+        raise InvalidRequest(
+            "The body must be one JSON object that names no field twice."
+        ) from None
     unknown = sorted(value.keys() - known)
     if unknown:
         named = ", ".join(repr(name[:40]) for name in unknown[:5])
-        msg = f"Unknown field {named}. This route takes: {', '.join(sorted(known))}."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            f"Unknown field {named}. This route takes: {', '.join(sorted(known))}."
+        )
     return value
 
 
@@ -179,11 +212,10 @@ def _service_account(fields: dict[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not is_service_account_email(value):
-        msg = (
+        raise InvalidRequest(
             "`service_account` must be a service account's email, such as "
             "name@project.iam.gserviceaccount.com."
         )
-        raise InvalidRequest(msg)
     return value
 
 
@@ -192,8 +224,7 @@ def _grant_name(fields: dict[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not GRANT_NAME.fullmatch(value):
-        msg = "`grant` must be the name of a grant; GET /v1/grants lists yours."
-        raise InvalidRequest(msg)
+        raise InvalidRequest("`grant` must be the name of a grant; GET /v1/grants lists yours.")
     return value
 
 
@@ -207,11 +238,10 @@ def _scopes(fields: dict[str, Any]) -> tuple[str, ...]:
         or not all(isinstance(scope, str) for scope in value)
         or not are_scopes(value)
     ):
-        msg = (
+        raise InvalidRequest(
             f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes without blanks, "
             f"at most {MAX_SCOPE_TEXT} characters in all."
         )
-        raise InvalidRequest(msg)
     return tuple(dict.fromkeys(value))
 
 

@@ -8,7 +8,6 @@ token and does not: an actor, a resource, an access boundary.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,13 @@ from urllib.parse import parse_qsl, unquote
 
 from tokenvend import errors
 from tokenvend.errors import InvalidRequest
+from tokenvend.identifiers import GRANT_NAME
 from tokenvend.model import AccessTokenSpec, Secret
-from tokenvend.wire.objects import read_object, render
-from tokenvend.wire.own import GRANT_NAME, MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
+from tokenvend.wire.objects import read_object
+from tokenvend.wire.own import MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tokenvend.errors import TokenvendError
     from tokenvend.model import VendedToken
@@ -35,7 +35,7 @@ _REFUSED = ("actor_token", "resource")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # RFC 6749 section 5.2 codes as Google's STS uses them; what is no fault of the client's is 5xx.
-_ERRORS: Mapping[type[TokenvendError], tuple[int, str]] = {
+STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
     errors.InvalidRequest: (400, "invalid_request"),
     errors.Unauthenticated: (400, "invalid_grant"),
     errors.Denied: (400, "unauthorized_client"),
@@ -87,6 +87,7 @@ def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeR
     fields = _form(body) if media_type == FORM else _json(body)
     if fields.get("grant_type") != GRANT_TYPE:
         raise UnknownGrantType(f"`grant_type` must be {GRANT_TYPE}.")
+    _refuse_boundary(fields)
     for name in _REFUSED:
         if fields.get(name):
             raise InvalidRequest(f"`{name}` is not supported.")
@@ -106,29 +107,32 @@ def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeR
     )
 
 
-def render_exchange(token: VendedToken, now: int) -> bytes:
+def render_exchange(token: VendedToken, now: int) -> dict[str, Any]:
     """The answer, with all that the strictest of Google's clients wants. `now`: epoch seconds."""
     spec = token.spec
     scopes = spec.scopes if isinstance(spec, AccessTokenSpec) else ()
-    return render(
-        {
-            "access_token": token.value.reveal(),
-            "issued_token_type": ACCESS_TOKEN_TYPE,
-            "token_type": "Bearer",
-            "expires_in": max(1, token.expires_at - now),
-            "scope": " ".join(scopes),
-        }
-    )
+    return {
+        "access_token": token.value.reveal(),
+        "issued_token_type": ACCESS_TOKEN_TYPE,
+        "token_type": "Bearer",
+        "expires_in": max(1, token.expires_at - now),
+        "scope": " ".join(scopes),
+    }
 
 
-def render_error(error: TokenvendError, request_id: str) -> tuple[int, bytes]:
-    """Status and body of an outcome that is no token (RFC 6749 section 5.2)."""
-    status, code = next(_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS)
+def describe(exchange: ExchangeRequest) -> dict[str, Any]:
+    """A request as it is written into the audit record."""
+    return {"kind": "access_token", "grant": exchange.grant_name, "scopes": exchange.scopes}
+
+
+def render_error(error: TokenvendError, request_id: str) -> tuple[int, str, dict[str, Any]]:
+    """Status, media type and body of an outcome that is no token (RFC 6749 section 5.2)."""
+    status, code = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     body = {
         "error": _CODES.get(type(error), code),
         "error_description": f"{error.detail} (request {request_id})",
     }
-    return status, render(body)
+    return status, "application/json", body
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -172,18 +176,19 @@ def _snake(name: str) -> str:
 def _check_options(text: str) -> None:
     if not text:
         return
-    options: Any = None
     # google-auth for Python percent-encodes the JSON once more inside the form; Node does not.
-    for spelling in (text, unquote(text)):
-        try:
-            options = json.loads(spelling)
-            break
-        except (ValueError, RecursionError):
-            continue
-    if not isinstance(options, dict):
-        raise InvalidRequest("`options` must be a JSON object.")
-    if "access_boundary" in map(_snake, options):
-        # Ignoring it would hand out the full token to someone who asked for a narrow one.
+    plain = text if text.lstrip().startswith("{") else unquote(text)
+    try:
+        options = read_object(plain.encode())
+    except ValueError:
+        raise InvalidRequest("`options` must be one JSON object.") from None
+    _refuse_boundary(options)
+
+
+def _refuse_boundary(names: Iterable[str]) -> None:
+    # Ignoring it, an empty one too, would hand out the full token to someone who asked for a narrow
+    # one. However it is spelt: Google takes accessBoundary and access_boundary.
+    if any("boundary" in name.lower() for name in names):
         raise InvalidRequest("An access boundary cannot be enforced here yet: ask without one.")
 
 
