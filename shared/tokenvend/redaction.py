@@ -70,14 +70,14 @@ def _redact_exception(record: logging.LogRecord, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     if mask(text) is text:
         return
-    # A formatter may print the exception itself, not only the traceback's text; so a likeness
+    # A formatter may print the exception itself, not only the traceback's text; so a copy
     # takes its place, with its type's name, its frames and the whole masked text of its causes.
-    likeness = _likeness(error)
-    record.exc_info = (type(likeness), likeness, likeness.__traceback__)
+    copy = _masked_exception(error)
+    record.exc_info = (type(copy), copy, copy.__traceback__)
     record.exc_text = None
 
 
-def _likeness(error: BaseException, depth: int = 0) -> BaseException:
+def _masked_exception(error: BaseException, depth: int = 0) -> BaseException:
     kind = type(error)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     copy: BaseException = type(kind.__name__, (Exception,), named)(mask(str(error)))
@@ -89,9 +89,9 @@ def _likeness(error: BaseException, depth: int = 0) -> BaseException:
             copy.add_note(mask("".join(traceback.format_exception(each))))
     if depth < _MAX_DEPTH:
         if error.__cause__ is not None:
-            copy.__cause__ = _likeness(error.__cause__, depth + 1)
+            copy.__cause__ = _masked_exception(error.__cause__, depth + 1)
         if error.__context__ is not None:
-            copy.__context__ = _likeness(error.__context__, depth + 1)
+            copy.__context__ = _masked_exception(error.__context__, depth + 1)
     copy.__suppress_context__ = error.__suppress_context__
     return copy
 

@@ -38,8 +38,8 @@ class ListSink:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        self.records.append(dict(record))
+    def write(self, line: str, record: AuditRecord) -> None:
+        self.records.append(json.loads(line))
 
 
 def written(*tokens: str, instance: str = "one", key: bytes = b"") -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from importlib import resources
 from openapi_spec_validator import validate
 
 from tokenvend import __version__, errors
-from tokenvend.http import ROUTES, STATUSES
+from tokenvend.http import RESOURCES
+from tokenvend.wire.own import STATUSES
 
 DOCUMENT = json.loads(resources.files("tokenvend").joinpath("openapi.json").read_text())
 
@@ -21,7 +22,7 @@ def test_it_is_openapi_3_1_of_this_version() -> None:
 
 def test_it_names_every_route_and_method_and_no_other() -> None:
     described = {path: {m.upper() for m in item} for path, item in DOCUMENT["paths"].items()}
-    assert described == {path: set(methods) for path, methods in ROUTES.items()}
+    assert described == {path: set(resource.methods) for path, resource in RESOURCES.items()}
 
 
 def test_it_names_every_code_of_an_error() -> None:

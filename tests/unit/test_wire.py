@@ -32,7 +32,6 @@ def test_every_field_of_an_access_token_request_is_read() -> None:
         "grant": "landing-writer",
         "scopes": [SCOPE, SCOPE],
         "lifetime": "900s",
-        "boundary": [],
     }
     assert wire.parse_access_token_request(json.dumps(body).encode()) == AccessTokenRequest(
         "landing@acme.iam.gserviceaccount.com", "landing-writer", (SCOPE,), 900
@@ -68,7 +67,6 @@ def test_every_field_of_an_id_token_request_is_read() -> None:
         b'{"service_account": 7}',
         b'{"grant": ""}',
         b'{"grant": "../x"}',
-        b'{"boundary": [{"bucket": "b"}]}',
         b"[" * 100_000,
     ],
     ids=lambda body: body[:30].decode("latin1"),
@@ -76,6 +74,14 @@ def test_every_field_of_an_id_token_request_is_read() -> None:
 def test_a_body_that_is_not_a_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         wire.parse_access_token_request(body)
+
+
+def test_row_22_a_boundary_that_is_there_at_all_is_refused_rather_than_ignored() -> None:
+    for boundary in ([{"bucket": "b"}], {}, [], False, None, "", 0):
+        with pytest.raises(InvalidRequest, match="boundary"):
+            wire.parse_access_token_request(json.dumps({"boundary": boundary}).encode())
+    with pytest.raises(InvalidRequest):
+        wire.parse_access_token_request(b'{"Boundary": []}')
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_properties_the_request_parsers_raise_only_invalid_request(body: bytes) 
 def test_an_access_token_answer_tells_scopes_and_expiry() -> None:
     grant = AccessTokenSpec("g", None, (SCOPE,), None)
     token = VendedToken(Secret("ya29.x"), grant, 1_000, 4_600)
-    assert json.loads(wire.render_token(token, now=1_600)) == {
+    assert wire.render_token(token, now=1_600) == {
         "access_token": "ya29.x",
         "token_type": "Bearer",
         "expires_in": 3_000,
@@ -158,7 +164,7 @@ def test_an_access_token_answer_tells_scopes_and_expiry() -> None:
 def test_an_id_token_answer_tells_its_audience() -> None:
     grant = IdTokenSpec("g", "sa@acme.iam.gserviceaccount.com", "https://x.run.app")
     token = VendedToken(Secret("e.y.j"), grant, 0, 3_600)
-    assert json.loads(wire.render_token(token, now=0)) == {
+    assert wire.render_token(token, now=0) == {
         "id_token": "e.y.j",
         "expires_in": 3_600,
         "expires_at": "1970-01-01T01:00:00Z",

@@ -163,7 +163,7 @@ def _bounded(name: str, value: Any) -> Any:
     if isinstance(value, str):
         form = _FORMS.get(name)
         if form is not None and not form.fullmatch(value):
-            return f"[malformed: {len(value)} characters]"
+            return f"[malformed, length {len(value)}]"
         return _cut(value, _BOUNDS.get(name, _MAX_TEXT))
     if isinstance(value, dict):
         return {key: _bounded(key, item) for key, item in value.items()}
@@ -175,10 +175,10 @@ def _bounded(name: str, value: Any) -> Any:
 
 
 def _cut(text: str, most: int) -> str:
-    # No character takes more than 12 bytes of ASCII JSON.
-    if len(text) * 12 <= most or len(_encoded(text)) <= most:
+    # No character takes more than 12 bytes of ASCII JSON, and none less than one.
+    if len(text) * 12 <= most or (len(text) <= most and len(_encoded(text)) <= most):
         return text
-    note = f" [cut: {len(text)} characters]"
+    note = f" [cut, length {len(text)}]"
     kept, room = text[:most], most - len(note)
     while (size := len(_encoded(kept))) > room:
         kept = kept[: len(kept) * room // size]
@@ -186,18 +186,17 @@ def _cut(text: str, most: int) -> str:
 
 
 def _cut_list(items: list[Any], most: int) -> list[Any]:
-    if len(_encoded(items)) <= most:
+    if len(items) <= most and len(_encoded(items)) <= most:
         return items
+    note = f"[cut, length {len(items)}]"
     kept: list[Any] = []
-    room = most - len(f'"[cut: {len(items)} of {len(items)}]",[]')
+    room = most - len(f'[,"{note}"]')
     for item in items:
-        short = (
-            _cut(item, _MAX_ITEM)
-            if isinstance(item, str)
-            else [_cut(each, _MAX_ITEM) for each in item]
-        )
+        # A claim is a pair of texts.
+        text = isinstance(item, str)
+        short = _cut(item, _MAX_ITEM) if text else [_cut(each, _MAX_ITEM) for each in item]
         room -= len(_encoded(short)) + 1
         if room < 0:
-            break
+            return [*kept, note]
         kept.append(short)
-    return [*kept, f"[cut: {len(items) - len(kept)} of {len(items)}]"]
+    return kept
