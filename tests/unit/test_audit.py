@@ -160,7 +160,7 @@ def test_a_record_the_sink_lost_leaves_a_gap() -> None:
 
 
 # One character that takes 12 bytes of JSON.
-HUGE = "\U0001f600" * 10_000
+HUGE = "\U0001f600" * 250
 MANY = (HUGE,) * 200
 CALLERS = [
     OidcCaller(HUGE, HUGE, tuple((HUGE, HUGE) for _ in range(200))),
@@ -196,7 +196,7 @@ def test_row_29_whatever_comes_in_a_record_fits_one_log_line(
     record.steps.durations.update(dict.fromkeys("abcdefgh", 10**9))
     line = line_of(record)
     assert len(line) <= MAX_RECORD
-    assert "[cut, length 10000]" in line
+    assert "[cut, length 250]" in line
     assert json.loads(line)["grant"]["delegates"][-1] == "[cut, length 200]"
 
 

@@ -6,41 +6,104 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-# Nothing is configured, so whatever can be read ends as a misconfiguration.
+# Nothing is configured, so what needs settings ends as a misconfiguration. Standard output takes
+# every line but those that hold `full`.
 ASK = """
-import logging, sys
+import io, json, logging, sys
 import azure.functions as func
 from functions.azure import api
 
 class Context:
     invocation_id = "id"
 
-logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+class Output(io.StringIO):
+    def write(self, text):
+        if full and full in text:
+            raise BrokenPipeError("the host is gone")
+        return real.write(text)
+
+class Failing(logging.Handler):
+    def emit(self, record):
+        raise RuntimeError("no log today")
+
+url, path, headers, full, level = json.load(sys.stdin)
+logging.basicConfig(stream=sys.stderr, format="%(message)s", level=level)
+if level == "ERROR":
+    logging.getLogger().addHandler(Failing())
+real, sys.stdout = sys.stdout, Output()
 door = api.api_door.build().get_user_function()
-asked = func.HttpRequest("GET", sys.argv[1], headers={}, params={}, route_params={}, body=b"")
-print(door(asked, Context()).status_code)
+params = {"path": path} if path else {}
+asked = func.HttpRequest("GET", url, headers=headers, params={}, route_params=params, body=b"")
+status = door(asked, Context()).status_code
+real.write(json.dumps({"status": status}) + "\\n")
 """
 
 
-@pytest.mark.parametrize(
-    ("url", "status", "outcome"),
-    [
-        ("http://vend.example/healthz", 500, "misconfigured"),
-        ("http://[.]/healthz", 400, "invalid_request"),
-        ("http://[/healthz", 400, "invalid_request"),
-    ],
-)
-def test_a_host_header_that_is_no_host_is_answered_and_recorded(
-    url: str, status: int, outcome: str
-) -> None:
+def run(
+    path: str = "healthz",
+    url: str = "https://vend.example/healthz",
+    headers: dict[str, str] | None = None,
+    full: str = "",
+    level: str = "INFO",
+) -> tuple[list[dict[str, Any]], int, str]:
+    """The records on standard output, the answer's status, and what the loggers wrote."""
     environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(  # noqa: S603 -- our own interpreter and script
-        [sys.executable, "-c", ASK, url], env=environ, check=False, capture_output=True, text=True
+        [sys.executable, "-c", ASK],
+        input=json.dumps([url, path, headers or {}, full, level]),
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    *_, record, answered = done.stdout.splitlines()
-    assert json.loads(record)["audit"]["outcome"] == outcome
-    assert int(answered) == status
+    *records, answered = map(json.loads, done.stdout.splitlines())
+    return [record["audit"] for record in records], answered["status"], done.stderr
+
+
+@pytest.mark.parametrize("level", ["WARNING", "ERROR"])
+def test_no_log_level_and_no_failing_handler_loses_a_record(level: str) -> None:
+    (record,), status, _ = run(level=level)
+    assert (record["outcome"], status) == ("answered", 200)
+
+
+def test_a_record_that_the_host_does_not_take_is_none() -> None:
+    records, status, logged = run(full='"audit"')
+    assert (records, status) == ([], 200)
+    assert "was not taken: BrokenPipeError" in logged
+
+
+@pytest.mark.parametrize("url", ["http://[.]/healthz", "http://[/healthz"])
+def test_a_host_header_that_is_no_host_is_answered_and_recorded(url: str) -> None:
+    (record,), status, _ = run(url=url)
+    assert (record["route"], record["outcome"], status) == ("/healthz", "answered", 200)
+
+
+def test_the_path_is_the_route_parameter_which_the_host_has_decoded_once() -> None:
+    for path in ("%68ealthz", "healthz/", "/healthz", "HEALTHZ", "x?y=/healthz", ""):
+        (record,), status, _ = run(path)
+        assert (record["route"], status) == ("", 404)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "source"),
+    [
+        ("203.0.113.9:51234", "203.0.113.9"),
+        ("1.2.3.4, 203.0.113.9:51234", "203.0.113.9"),
+        ("1.2.3.4, 203.0.113.9", "203.0.113.9"),
+        ("[2001:db8::9]:51234", "2001:db8::9"),
+        ("2001:db8::9", "2001:db8::9"),
+        ("", ""),
+        ("for=evil\n", "[malformed, length 8]"),
+    ],
+)
+def test_the_source_is_what_the_front_end_saw_and_no_hop_that_a_caller_wrote(
+    forwarded: str, source: str
+) -> None:
+    (record,), _, _ = run(headers={"X-Forwarded-For": forwarded, "User-Agent": "etl/1"})
+    assert (record["source"], record["user_agent"]) == (source, "etl/1")
+    assert record["platform_request_id"] == "id"

@@ -310,6 +310,8 @@ def test_row_4_an_action_split_over_url_and_body_is_refused(extra: dict[str, str
 
 def test_row_4_a_member_named_twice_is_refused() -> None:
     document = json.dumps({"url": URL, "method": "POST", "headers": headers()})
+    # The good one last too: that is the one a lenient reader takes.
+    assert_refused_unheard(encode('{"url": "https://evil.example/", ' + document[1:]))
     assert_refused_unheard(encode(document[:-1] + ', "url": "https://evil.example/"}'))
 
 
@@ -335,8 +337,9 @@ def test_row_5_a_request_without_audience_or_with_two_is_refused() -> None:
     assert_refused_unheard(subject_token(headers=headers(**{TARGET: None})))
     assert_refused_unheard(subject_token(headers=headers(**{TARGET: f"{AUDIENCE}, {AUDIENCE}"})))
     for other in ("https://other.example", PROVIDER):
-        two = [*headers(), {"key": TARGET.upper(), "value": other}]
-        assert_refused_unheard(subject_token(headers=two))
+        second = {"key": TARGET.upper(), "value": other}
+        assert_refused_unheard(subject_token(headers=[*headers(), second]))
+        assert_refused_unheard(subject_token(headers=[second, *headers()]))
 
 
 def test_row_5_an_unsigned_audience_is_refused_unless_the_operator_opted_in() -> None:

@@ -89,9 +89,9 @@ def test_a_restored_snapshot_starts_an_audit_chain_of_its_own() -> None:
     code = """
 import functions.aws.api as aws
 from snapshot_restore_py import get_after_restore
-before = aws.api.audit._instance
+before = aws.api.endpoint.audit._instance
 for restore, arguments, named in get_after_restore():
     restore(*arguments, **named)
-print("changed" if aws.api.audit._instance != before else "the same")
+print("changed" if aws.api.endpoint.audit._instance != before else "the same")
 """
     assert run(code).stdout.splitlines()[-1] == "changed"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tokenvend.model import AccessTokenSpec, IdTokenSpec
@@ -114,32 +114,34 @@ class AuditRecord:
 def render(record: AuditRecord) -> dict[str, Any]:
     """The record as JSON has it, bounded, without its place in a chain."""
     caller = record.caller
-    shown = {
-        "request_id": record.request_id,
+    strangers = {
         "platform_request_id": record.platform_request_id,
         "trace_id": record.trace_id,
-        "time": record.time,
         "source": record.source,
         "user_agent": record.user_agent,
-        "route": record.route,
         "caller": caller and {"kind": caller.kind, "id": caller.id, **_members(caller)},
         "asked": record.asked,
         "matched": record.matched,
         "grant": _spec(record.spec),
         "would_deny": record.would_deny,
+        "reason": record.reason,
+        "bridged": record.bridged,
+        "upstream_request_id": record.upstream_request_id,
+    }
+    return {
+        "request_id": record.request_id,
+        "time": record.time,
+        "route": record.route,
         "outcome": record.outcome,
         "status": record.status,
-        "reason": record.reason,
         "token_fingerprint": record.token_fingerprint,
         "expires_at": record.expires_at,
         "cache": record.cache,
-        "bridged": record.bridged,
-        "upstream_request_id": record.upstream_request_id,
         "policy": record.policy,
         "policy_checked_at": record.policy_checked_at,
         "durations_us": record.steps.durations,
+        **{name: _bounded(name, value) for name, value in strangers.items()},
     }
-    return {name: _bounded(name, value) for name, value in shown.items()}
 
 
 def _spec(spec: TokenSpec | None) -> dict[str, Any] | None:
@@ -155,7 +157,7 @@ def _spec(spec: TokenSpec | None) -> dict[str, Any] | None:
 
 
 def _members(value: Caller | TokenSpec) -> dict[str, Any]:
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _bounded(name: str, value: Any) -> Any:
@@ -167,10 +169,9 @@ def _bounded(name: str, value: Any) -> Any:
         return _cut(value, _BOUNDS.get(name, _MAX_TEXT))
     if isinstance(value, dict):
         return {key: _bounded(key, item) for key, item in value.items()}
-    if isinstance(value, frozenset):
-        value = sorted(value)
-    if isinstance(value, list | tuple):
-        return _cut_list(list(value), _BOUNDS.get(name, _MAX_TEXT))
+    if isinstance(value, list | tuple | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else list(value)
+        return _cut_list(items, _BOUNDS.get(name, _MAX_TEXT))
     return value
 
 
@@ -186,7 +187,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _cut_list(items: list[Any], most: int) -> list[Any]:
-    if len(items) <= most and len(_encoded(items)) <= most:
+    if not items or (len(items) <= most and len(_encoded(items)) <= most):
         return items
     note = f"[cut, length {len(items)}]"
     kept: list[Any] = []

@@ -21,7 +21,9 @@ def read_object(data: bytes) -> dict[str, Any]:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=once, parse_constant=_no_constant
         )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if b"\\u" in data:
+            # Half a surrogate pair can only have come by an escape.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         # The cause is dropped: a decoder's message quotes what it could not read.
         raise ValueError("not strict JSON") from None
@@ -37,7 +39,7 @@ def render(value: Mapping[str, Any]) -> bytes:
 
 def rfc3339(seconds: int) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`; google-auth for Python refuses fractions and offsets."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}Z"
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
