@@ -10,7 +10,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from traceback import walk_tb
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenvend.audit.record import AuditRecord, Steps
 from tokenvend.deadline import Deadline
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_RETRY_AFTER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """One request under way. `now`: epoch seconds, the only time the clock is read for it."""
 
     record: AuditRecord
@@ -98,11 +98,6 @@ class Endpoint:
         return None
 
 
-def _told(crash: BaseException) -> str:
-    trace = crash.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = "an unknown place"
-    if trace is not None:
-        place = f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
-    return f"crashed with {type(crash).__name__} at {place}"
+def _told(crash: Exception) -> str:
+    *_, (frame, line) = walk_tb(crash.__traceback__)
+    return f"crashed with {type(crash).__name__} at {frame.f_globals.get('__name__')}:{line}"

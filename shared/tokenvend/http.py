@@ -1,9 +1,9 @@
 """The HTTP API: routes, and what each asks of the caller and answers.
 
 Both functions hand their requests to `Api.handle` and send back what it answers, byte for byte the
-same on both clouds. A route's visit returns a value or raises an error; the route's dialect renders
-either. Refused before anybody is authenticated: an unknown path or method. Never read before: the
-body, where the platform in front is the one that authenticates.
+same on both clouds. A visit returns a value or raises an error, and the resource's dialect renders
+either. Before anybody is authenticated nothing but path and method is looked at, save where the
+body is the proof of who is calling.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 # Of what is left of a probe's time: the policy's check may not keep it waiting.
 READY_SHARE = 1 / 10
-
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_XRAY_ROOT = re.compile(r"(?:[^;]*;)?Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;.*)?")
 
 Value = Mapping[str, Any] | bytes
 """What a visit answers: the members of a JSON object, or JSON that is bytes already."""
@@ -225,7 +222,7 @@ def id_token(visit: Visit) -> Value:
 
 def exchange(visit: Visit) -> Value:
     """POST /v1/token: the caller proves itself with the subject token it brings."""
-    backend, (record, now, deadline) = visit.backend, _parts(visit)
+    backend, (record, now, deadline) = visit.backend, visit.invocation
     body, media_type = _body(visit.request, sts.FORM, "application/json")
     wanted = sts.parse_exchange(body, media_type, backend.audience)
     record.asked = sts.describe(wanted)
@@ -242,7 +239,7 @@ def grants(visit: Visit) -> Value:
 
     Who may have nothing learns nothing else: not which policy is in force, nor since when.
     """
-    record, now, deadline = _parts(visit)
+    record, now, deadline = visit.invocation
     caller = _authenticate(visit)
     in_force = visit.backend.vending.policy(deadline)
     policy = in_force.policy
@@ -268,7 +265,7 @@ def healthz(visit: Visit) -> Value:
 
 def readyz(visit: Visit) -> Value:
     """GET /readyz: able to vend, as far as settings and policy go."""
-    record, _, deadline = _parts(visit)
+    record, _, deadline = visit.invocation
     try:
         in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
     except TokenvendError as error:
@@ -297,11 +294,6 @@ RESOURCES: Mapping[str, Resource] = {
 }
 
 
-def _parts(visit: Visit) -> tuple[AuditRecord, int, Deadline]:
-    invocation = visit.invocation
-    return invocation.record, invocation.now, invocation.deadline
-
-
 def _shown(view: GrantView) -> dict[str, Any]:
     return asdict(view) | {"expires": None if view.expires is None else rfc3339(view.expires)}
 
@@ -315,7 +307,7 @@ def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:
 
 
 def _authenticate(visit: Visit) -> Caller:
-    record, now, deadline = _parts(visit)
+    record, now, deadline = visit.invocation
     with record.steps.timed("authenticate"):
         caller = visit.backend.authenticator.authenticate(visit.request, now, deadline)
     record.caller = caller
@@ -323,7 +315,7 @@ def _authenticate(visit: Visit) -> Caller:
 
 
 def _vend(visit: Visit, caller: Caller, wanted: TokenRequest) -> VendedToken:
-    record, now, deadline = _parts(visit)
+    record, now, deadline = visit.invocation
     with record.steps.timed("vend"):
         token = visit.backend.vending.vend(caller, wanted, now, deadline, record)
     record.outcome = "vended"
@@ -374,7 +366,9 @@ def _headers_of(error: TokenvendError) -> dict[str, str]:
 
 def _trace_id(headers: Mapping[str, str]) -> str:
     """W3C Trace Context's trace-id, or AWS X-Ray's root: what other logs know the request by."""
-    if parent := _TRACE_PARENT.fullmatch(headers.get("traceparent", "")):
-        return parent[1]
-    root = _XRAY_ROOT.fullmatch(headers.get("x-amzn-trace-id", ""))
-    return root[1] if root else ""
+    _, _, rest = headers.get("traceparent", "").partition("-")
+    parent, _, _ = rest.partition("-")
+    if len(parent) == 32 and parent.strip("0"):  # noqa: PLR2004 -- W3C: not all zeros
+        return parent
+    fields = headers.get("x-amzn-trace-id", "").split(";")
+    return next((field[5:] for field in fields if field.startswith("Root=")), "")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tests.callers import Caller
 from tests.canary import logs_of
 from tokenvend.cli import main
+from tokenvend.cli.records import records_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,26 @@ def test_a_leaked_token_names_its_request_and_its_caller(
     code, told = audit("verify", log)
     assert (code, told["problems"]) == (0, [])
     assert told["records"] >= 2
+
+
+@pytest.mark.parametrize("name", ["etl", "reporting"])
+def test_a_record_says_where_a_request_came_from(cloud: Cloud, name: str) -> None:
+    headers = {
+        "User-Agent": "etl/1.0",
+        "X-Forwarded-For": "1.2.3.4",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    answer = Caller(cloud.environment_for(name)).ask("GET", "/v1/grants", headers=headers)
+    lines = "\n".join(logs_of(cloud).values()).splitlines()
+    (record,) = (
+        record
+        for record in records_in(lines)
+        if record["request_id"] == answer.headers["X-Request-Id"]
+    )
+    assert (record["source"], record["user_agent"]) == ("127.0.0.1", "etl/1.0")
+    assert record["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert record["route"] == "/v1/grants"
+    assert record["platform_request_id"]
 
 
 @pytest.mark.parametrize("name", ["etl", "reporting", "stranger", "outsider"])

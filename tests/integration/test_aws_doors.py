@@ -21,6 +21,7 @@ from localcloud import aws
 from localcloud.cloud import ROOT, Cloud
 from localcloud.world import World
 from tests.callers import Caller, session
+from tests.canary import logs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,6 +161,35 @@ def test_a_direct_invoke_that_fails_raises_by_its_outcome(
     answer = invoke(wide, alias, payload)
     assert answer["error"] == "Unhandled"
     assert answer["payload"]["errorType"] == error
+
+
+def test_row_29_who_may_invoke_an_alias_cannot_write_a_record_too_long_to_keep(wide: Cloud) -> None:
+    event = {
+        "version": "2.0",
+        "rawPath": "/v1/token",
+        "headers": {"user-agent": "x" * 100_000},
+        "requestContext": {
+            "http": {"method": "POST", "sourceIp": "x" * 100_000},
+            "stage": "$default",
+            "requestId": "x" * 2_000_000,
+        },
+    }
+    assert invoke(wide, "stranger", event)["payload"]["statusCode"] == 400
+    longest = max(len(line) for text in logs_of(wide).values() for line in text.splitlines())
+    assert longest < 16 * 1024
+
+
+def test_row_31_two_spellings_of_one_header_are_refused_at_the_real_door(wide: Cloud) -> None:
+    headers = {"Authorization": ["Bearer a"], "authorization": ["Bearer b"]}
+    event = {
+        "httpMethod": "POST",
+        "path": "/v1/access-token",
+        "multiValueHeaders": headers,
+        "requestContext": {"requestId": "id"},
+    }
+    payload = invoke(wide, "stranger", event)["payload"]
+    assert payload["statusCode"] == 400
+    assert "two spellings" in payload["body"]
 
 
 @pytest.mark.parametrize("api", ["abcdefghij", "our own"])

@@ -37,7 +37,10 @@ def test_outcome_latency_cache_and_policy_are_counted(cloud: Cloud) -> None:
     assert denied["denied"] == [1.0]
     assert "cache_miss" not in denied
     for each in (answered, vended, denied):
-        assert each["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "tokenvend"
+        (directive,) = each["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "tokenvend"
+        assert directive["Dimensions"] == [["service"], ["service", "route"]]
+        assert each["service"] == "tokenvend"
         assert each["latency"][0] > 0
         assert each["policy"] == grants["policy"]["digest"]
         assert 0 <= each["policy_age"][0] <= 120

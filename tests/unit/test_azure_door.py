@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 # Nothing is configured, so what needs settings ends as a misconfiguration. Standard output takes
 # every line but those that hold `full`.
 ASK = """
@@ -107,3 +109,8 @@ def test_the_source_is_what_the_front_end_saw_and_no_hop_that_a_caller_wrote(
     (record,), _, _ = run(headers={"X-Forwarded-For": forwarded, "User-Agent": "etl/1"})
     assert (record["source"], record["user_agent"]) == (source, "etl/1")
     assert record["platform_request_id"] == "id"
+
+
+def test_host_json_lets_the_records_through() -> None:
+    levels = json.loads((ROOT / "host.json").read_text())["logging"]["logLevel"]
+    assert levels["Host.Function.Console"] == "Information"
