@@ -222,7 +222,7 @@ def id_token(visit: Visit) -> Value:
 
 def exchange(visit: Visit) -> Value:
     """POST /v1/token: the caller proves itself with the subject token it brings."""
-    backend, (record, now, deadline) = visit.backend, visit.invocation
+    backend, (record, now, deadline, _) = visit.backend, visit.invocation
     body, media_type = _body(visit.request, sts.FORM, "application/json")
     wanted = sts.parse_exchange(body, media_type, backend.audience)
     record.asked = sts.describe(wanted)
@@ -231,7 +231,8 @@ def exchange(visit: Visit) -> Value:
             wanted.subject_token_type, wanted.subject_token, wanted.audience, now, deadline
         )
     asked = AccessTokenRequest(grant_name=wanted.grant_name, scopes=wanted.scopes, narrow=True)
-    return sts.render_exchange(_vend(visit, record.caller, asked), now)
+    token = _vend(visit, record.caller, asked)
+    return sts.render_exchange(token, visit.invocation.answered_at())
 
 
 def grants(visit: Visit) -> Value:
@@ -239,7 +240,7 @@ def grants(visit: Visit) -> Value:
 
     Who may have nothing learns nothing else: not which policy is in force, nor since when.
     """
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     caller = _authenticate(visit)
     in_force = visit.backend.vending.policy(deadline)
     policy = in_force.policy
@@ -265,7 +266,7 @@ def healthz(visit: Visit) -> Value:
 
 def readyz(visit: Visit) -> Value:
     """GET /readyz: able to vend, as far as settings and policy go."""
-    record, _, deadline = visit.invocation
+    record, _, deadline, _ = visit.invocation
     try:
         in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
     except TokenvendError as error:
@@ -303,11 +304,12 @@ def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:
     body, _ = _body(visit.request, "application/json")
     wanted = parse(body)
     visit.invocation.record.asked = own.describe(wanted)
-    return own.render_token(_vend(visit, caller, wanted), visit.invocation.now)
+    token = _vend(visit, caller, wanted)
+    return own.render_token(token, visit.invocation.answered_at())
 
 
 def _authenticate(visit: Visit) -> Caller:
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     with record.steps.timed("authenticate"):
         caller = visit.backend.authenticator.authenticate(visit.request, now, deadline)
     record.caller = caller
@@ -315,7 +317,7 @@ def _authenticate(visit: Visit) -> Caller:
 
 
 def _vend(visit: Visit, caller: Caller, wanted: TokenRequest) -> VendedToken:
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     with record.steps.timed("vend"):
         token = visit.backend.vending.vend(caller, wanted, now, deadline, record)
     record.outcome = "vended"

@@ -23,7 +23,7 @@ from tokenvend.model import (
 )
 from tokenvend.policy import compile_policy
 from tokenvend.policy_source import PolicyInForce
-from tokenvend.wire import own
+from tokenvend.wire import own, sts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +62,7 @@ class World:
     fail_closed: bool = False
     records: list[dict[str, Any]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
+    spent: float = 0.0
     times_read: list[int] = field(default_factory=list)
     given: list[float] = field(default_factory=list)
 
@@ -109,7 +110,7 @@ class World:
             budget=10,
             fail_closed=self.fail_closed,
             now=self.now,
-            monotonic=lambda: 0.0,
+            monotonic=lambda: self.spent,
             report=self.reports.append,
         )
         state = self.state or Backend(self, self, "//tokenvend.example")
@@ -172,6 +173,23 @@ def test_the_clock_is_read_once_a_request() -> None:
     for path in ("/v1/access-token", "/v1/grants", "/readyz"):
         world.ask("POST" if path == "/v1/access-token" else "GET", path)
     assert len(world.times_read) == 3
+
+
+def test_a_tokens_life_is_told_from_when_it_is_answered_not_from_when_it_was_asked_for() -> None:
+    world = World()
+
+    def slowly() -> None:
+        world.spent += 9
+
+    world.outcome = slowly
+    exchange = {
+        "grant_type": sts.GRANT_TYPE,
+        "audience": "//tokenvend.example",
+        "subject_token": "t",
+    }
+    for path, body in (("/v1/access-token", b"{}"), ("/v1/token", json.dumps(exchange).encode())):
+        answer = json.loads(world.ask("POST", path, body).body)
+        assert answer["expires_in"] == 3600 - 9
 
 
 def test_every_outcome_has_its_status_and_says_what_to_do() -> None:

@@ -71,7 +71,11 @@ class Steps:
 
     def stop(self) -> None:
         """The whole request is over: its `total`."""
-        self._add("total", self._monotonic() - self._started)
+        self._add("total", self.elapsed())
+
+    def elapsed(self) -> float:
+        """Seconds since the request came."""
+        return self._monotonic() - self._started
 
     def _add(self, step: str, seconds: float) -> None:
         self.durations[step] = self.durations.get(step, 0) + int(seconds * 1_000_000)
