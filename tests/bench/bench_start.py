@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-PAIRS = 40
+PAIRS = 60
 # Starts with -X importtime, which itself slows the import: shares are right, sums are not.
 TRACES = 7
 SHOWN = 45
