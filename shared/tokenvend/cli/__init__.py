@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tokenvend")
 def main() -> None:
     """Keyless Google Cloud tokens for AWS and Azure workloads."""

@@ -9,7 +9,6 @@ never taken from the command line: every user of a machine sees the arguments of
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import asdict, dataclass, field
@@ -17,23 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from tokenvend.audit.chain import fingerprint_key, is_intact
 from tokenvend.audit.chain import verify as verify_chain
+from tokenvend.cli.output import FILE_OR_STDIN, json_option, new_console, print_json
 from tokenvend.cli.records import UnreadableLogError, read_logs
 from tokenvend.model import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rich.console import Console
+
 _NO = 1
 _MAX_SECRET = 64 * 1024
 _STDIN = Path("-")
-
-_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -49,9 +47,9 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("logs", metavar="[LOG]...", type=_file, nargs=-1)
+@click.argument("logs", metavar="[LOG]...", type=FILE_OR_STDIN, nargs=-1)
 @click.option("--partial", is_flag=True, help="The log begins in the middle of an instance's life.")
-@_json
+@json_option
 def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
     """Find altered, missing, doubled and moved records.
 
@@ -63,7 +61,7 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
     Example: aws logs tail /aws/lambda/tokenvend --since 1d | tokenvend audit verify --partial
     """
     seen = _Seen()
-    console = _console()
+    console = new_console()
     problems = []
     for problem in verify_chain(_counted(logs, seen), from_start=not partial):
         problems.append(asdict(problem))
@@ -73,7 +71,7 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
         raise click.UsageError("There is no audit record in what was read.")
     if as_json:
         counts = {"records": seen.records, "instances": len(seen.instances)}
-        _print_json({"whole": not problems, **counts, "problems": problems})
+        print_json({"whole": not problems, **counts, "problems": problems})
     else:
         verdict = f"[red]{_some(len(problems), 'problem')}[/]" if problems else "[green]whole[/]"
         console.print(
@@ -85,19 +83,21 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
 
 
 @audit.command()
-@click.argument("logs", metavar="[LOG]...", type=_file, nargs=-1)
+@click.argument("logs", metavar="[LOG]...", type=FILE_OR_STDIN, nargs=-1)
 @click.option(
-    "--token-file", type=_file, help="Holds the token; - for standard input. Asked for if absent."
+    "--token-file",
+    type=FILE_OR_STDIN,
+    help="Holds the token; - for standard input. Asked for if absent.",
 )
 @click.option("--fingerprint", metavar="HEX", help="The token's fingerprint, in its place.")
 @click.option(
     "--key-file",
     "key_files",
-    type=_file,
+    type=FILE_OR_STDIN,
     multiple=True,
     help="Holds a value of TOKENVEND_AUDIT_KEY; repeat for the keys of other times.",
 )
-@_json
+@json_option
 def find(
     logs: tuple[Path, ...],
     *,
@@ -117,7 +117,7 @@ def find(
     _refuse_contradictions(logs, token_file, fingerprint, key_files)
     wanted = _fingerprints(token_file, fingerprint, key_files)
     seen = _Seen()
-    console = _console()
+    console = new_console()
     found = []
     for record in _counted(logs, seen):
         if str(record.get("token_fingerprint")) in wanted:
@@ -127,7 +127,7 @@ def find(
     if not seen.records:
         raise click.UsageError("There is no audit record in what was read.")
     if as_json:
-        _print_json(found)
+        print_json(found)
     if not found:
         hint = "" if key_files else " Where TOKENVEND_AUDIT_KEY is set, give --key-file."
         click.echo(
@@ -254,12 +254,3 @@ def _shown(text: str) -> str:
 
 def _some(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _console() -> Console:
-    # A pipe must not get lines broken at 80 columns.
-    return Console(highlight=False, soft_wrap=True)
