@@ -305,8 +305,10 @@ def test_find_says_when_the_record_was_altered() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fingerprint", "abc"], "64 hex digits"),
-        (["--fingerprint", "0" * 64, "--token-file", "token"], "not both"),
+        (["--fingerprint", "0123456"], "8 to 64 hex digits"),
+        (["--request-id", "0123456"], "8 characters or more"),
+        (["--request-id", "01234567", "--fingerprint", "0" * 64], "Give one of"),
+        (["--fingerprint", "0" * 64, "--token-file", "token"], "Give one of"),
         (["--token-file", "-", "-"], "only one"),
         (["--token-file", "-", "--key-file", "-", "log"], "only one"),
         (["--token-file", "-"], "only one"),
