@@ -187,7 +187,10 @@ def _mint(settings: Settings, platform: _Platform, transport: Transport) -> Mint
             now=time.time,
         ),
         iam_credentials=IamCredentials(
-            transport, host=iamcredentials_host(settings.universe_domain), now=time.time
+            transport,
+            host=iamcredentials_host(settings.universe_domain),
+            now=time.time,
+            provider=settings.google_provider,
         ),
         federated_tokens=federated,
     )

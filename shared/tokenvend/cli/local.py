@@ -5,10 +5,14 @@
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
+# click takes the backspace in a docstring for "keep these lines as they are".
+# ruff: noqa: D301
+
 from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import tempfile
 import threading
@@ -23,19 +27,21 @@ import click
 import requests
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
+
+from tokenvend.cli.output import json_option, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from localcloud.cloud import Cloud
     from localcloud.demo import Step
 
 DIRECTORY = Path(".local")
+COMMAND = ".venv/bin/tokenvend"
 ADMIN_TIMEOUT = 5
 NOT_FOUND = 404
-TITLE_WIDTH = 44
+BAD_REQUEST = 400
+WIDEST = 100
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -43,22 +49,29 @@ _directory = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=DIRECTORY,
     show_default=True,
-    help="Where the running cloud keeps its addresses and its CA.",
+    help="Where the running cloud keeps its addresses, its CA and its logs.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
 @click.group()
 def local() -> None:
-    """The embedded cloud: AWS, Azure and Google on loopback, with both functions."""
+    """The embedded cloud: AWS, Azure and Google on loopback, with both functions.
+
+    \b
+    Example: tokenvend local up
+    """
 
 
 @local.command()
 @_directory
-@_json
+@json_option
 def up(directory: Path, *, as_json: bool) -> None:
-    """Run the local cloud and both functions until Ctrl-C."""
-    console = Console(stderr=as_json, highlight=False)
+    """Run the local cloud and both functions until Ctrl-C.
+
+    \b
+    Example: tokenvend local up
+    """
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -67,18 +80,25 @@ def up(directory: Path, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(endpoints))
         else:
-            console.print(_addresses(endpoints))
+            _welcome(console, directory, endpoints)
         stopped.wait()
     console.print("Stopped.")
 
 
 @local.command()
 @_directory
-@click.option("--as", "name", required=True, metavar="NAME", help="etl, stranger, reporting, …")
+@click.option(
+    "--as",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="etl or stranger on AWS, reporting or outsider on Azure; the second of each has no grant.",
+)
 def env(directory: Path, name: str) -> None:
     """Print the lines that make a shell a caller of the local cloud.
 
-    Use it as: eval "$(tokenvend local env --as etl)"
+    \b
+    Example: eval "$(tokenvend local env --as etl)"
     """
     for variable, value in sorted(_caller_environment(directory, name).items()):
         click.echo(f"export {variable}={shlex.quote(value)}")
@@ -93,35 +113,83 @@ def env(directory: Path, name: str) -> None:
     type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
 )
 @click.option("--seconds", type=float, default=0.0, help="How long the answer is held back.")
-@click.option("--status", type=click.IntRange(400, 599), default=503, show_default=True)
-@click.option("--retry-after", default="", help="Retry-After of that status.")
+@click.option(
+    "--status",
+    type=click.IntRange(400, 599),
+    default=503,
+    show_default=True,
+    help="What KIND status answers with.",
+)
+@click.option(
+    "--retry-after",
+    default="",
+    help="Retry-After of that status; within its budget the endpoint waits so long.",
+)
 @click.option("--times", type=click.IntRange(min=1), help="How many requests it hits; else all.")
+@click.option("--list", "wants_list", is_flag=True, help="Show the faults that are set.")
 @click.option("--clear", is_flag=True, help="Remove every fault.")
-def fault(directory: Path, host: str | None, kind: str | None, *, clear: bool, **more: Any) -> None:
+def fault(
+    directory: Path,
+    host: str | None,
+    kind: str | None,
+    *,
+    wants_list: bool,
+    clear: bool,
+    **more: Any,
+) -> None:
     """Spoil what HOST answers while the local cloud runs; HOST may hold a star.
 
+    What is cached still serves: a token vended before, and the federated token behind it, hide a
+    fault of those who made them until they are renewed. Set the fault before the first request, or
+    ask for another grant or lifetime.
+
+    \b
     Example: tokenvend local fault iamcredentials.googleapis.com status --status 429
     """
-    if clear == (host is not None) or (host is None) != (kind is None):
-        raise click.UsageError("Give HOST and KIND, or --clear.")
+    if clear + wants_list + (host is not None) != 1 or (host is None) != (kind is None):
+        raise click.UsageError("Give HOST and KIND, --list or --clear.")
     if clear:
-        _admin(directory, "DELETE", "/faults").raise_for_status()
-        click.echo("No faults.")
-        return
-    _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more}).raise_for_status()
-    click.echo(f"{host} now answers with: {kind}. `tokenvend local fault --clear` ends it.")
+        _admin(directory, "DELETE", "/faults")
+    elif host is not None:
+        _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
+    faults = _admin(directory, "GET", "/faults").json()
+    for each in faults:
+        click.echo(_fault_line(each))
+    if not faults:
+        click.echo("No faults are set.")
+    elif host is not None:
+        click.echo(_CACHED_HIDES, err=True)
+
+
+_CACHED_HIDES = (
+    "Tokens that are cached still serve and hide it: ask for another grant or lifetime to see it.\n"
+    "`tokenvend local fault --clear` ends it."
+)
+
+
+def _fault_line(fault: dict[str, Any]) -> str:
+    status = f" {fault['status']}" if fault["kind"] == "status" else ""
+    wait = f", Retry-After: {fault['retry_after']}" if fault["retry_after"] else ""
+    after = f", after {fault['seconds']:g} s" if fault["seconds"] else ""
+    left = f", {fault['times']} times more" if fault["times"] else ""
+    return f"{fault['host']} answers with: {fault['kind']}{status}{wait}{after}{left}"
 
 
 @local.command()
-@_json
-def demo(*, as_json: bool) -> None:
+@_directory
+@json_option
+def demo(directory: Path, *, as_json: bool) -> None:
     """Vend tokens through both functions, use them, and show a denial on each cloud.
 
-    Exits with 1 if any step fails. Tokens are never printed.
+    Exits with 1 if any step fails. Tokens are never printed. The functions' logs stay in
+    .local/demo, for `tokenvend audit`.
+
+    \b
+    Example: tokenvend local demo
     """
     from localcloud.demo import run  # noqa: PLC0415 -- only the checkout has it
 
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     began = time.perf_counter()
     steps: list[Step] = []
     with (
@@ -133,14 +201,41 @@ def demo(*, as_json: bool) -> None:
         for step in run(cloud.environment_for):
             _show(console, step, first=not steps or steps[-1].cloud != step.cloud)
             steps.append(step)
+        kept = _keep_logs(cloud.directory, directory)
     ok, spent = all(step.ok for step in steps), time.perf_counter() - began
     if as_json:
         shown = [asdict(step) for step in steps]
         click.echo(json.dumps({"ok": ok, "seconds": round(spent, 3), "steps": shown}))
     verdict = "[green]Every step did what it should" if ok else "[red]A step failed"
     console.print(f"\n[bold]{verdict}[/] ({len(steps)} steps, {spent:.1f} s in all)")
+    _say_what_next(console, kept, steps)
     if not ok:
         raise SystemExit(1)
+
+
+def _keep_logs(running: Path, directory: Path) -> Path:
+    """Copy the functions' logs, which hold no token, where `tokenvend audit` finds them."""
+    kept = directory / "demo"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.mkdir(mode=0o700, exist_ok=True)
+        for log in running.glob("*.log"):
+            shutil.copyfile(log, kept / log.name)
+    except OSError as failure:
+        raise click.ClickException(f"cannot keep the logs in {kept}: {failure}") from failure
+    return kept
+
+
+def _say_what_next(console: Console, kept: Path, steps: Sequence[Step]) -> None:
+    denials = [step for step in steps if step.ok and "denied" in step.title]
+    console.print("\n[bold]Next[/]")
+    if denials:
+        who, request = denials[0].title.partition(",")[0], denials[0].detail.rpartition(" ")[2]
+        find = f"{COMMAND} audit find --request-id {request[:8]} {kept}/*.log"
+        console.print(f"  why {who} was denied:\n    {escape(find)}")
+    else:
+        console.print(f"  what the functions wrote:\n    {escape(str(kept))}/*.log")
+    console.print("  ask for tokens yourself, of a cloud that keeps running:\n    make up")
 
 
 @contextmanager
@@ -171,7 +266,6 @@ def _caller_environment(directory: Path, name: str) -> dict[str, str]:
     answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
     if answer.status_code == NOT_FOUND:
         raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    answer.raise_for_status()
     variables: dict[str, str] = answer.json()
     return variables
 
@@ -182,7 +276,7 @@ def _admin(
     """Ask the running cloud's own door."""
     admin = _document(directory / "admin.json")
     try:
-        return requests.request(
+        answer = requests.request(
             method,
             f"{admin['url']}{path}",
             json=body,
@@ -192,6 +286,9 @@ def _admin(
     except requests.ConnectionError as gone:
         # Its files outlive a cloud that was killed.
         raise click.ClickException(NOTHING_RUNS) from gone
+    if answer.status_code == BAD_REQUEST:
+        raise click.ClickException("\n".join(wrapped(str(answer.json()["error"]), 78)))
+    return answer
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -205,30 +302,40 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _addresses(endpoints: dict[str, Any]) -> Panel:
-    table = Table.grid(padding=(0, 2))
-    for label, key in _LABELS:
-        table.add_row(f"[bold]{label}[/]", escape(str(endpoints[key])))
-    table.add_row("", "")
-    table.add_row(
-        "[bold]Become a caller[/]", escape('eval "$(.venv/bin/tokenvend local env --as etl)"')
-    )
-    return Panel(table, title="The local cloud is up", subtitle="Ctrl-C stops it", expand=False)
-
-
-_LABELS = (
-    ("AWS function", "aws"),
-    ("Azure function", "azure"),
-    ("the same without TLS", "aws_http"),
-    ("", "azure_http"),
-    ("Proxy", "proxy"),
-    ("CA bundle", "ca_bundle"),
-)
+def _welcome(console: Console, directory: Path, endpoints: dict[str, Any]) -> None:
+    """Where everything is, and what to try; no line is broken, so that each can be copied."""
+    elsewhere = "" if directory == DIRECTORY else f" --directory {shlex.quote(str(directory))}"
+    local = f"{COMMAND} local"
+    logs = sorted(str(path) for path in directory.glob("*.log"))
+    lines = [
+        ("AWS function", endpoints["aws"]),
+        ("Azure function", endpoints["azure"]),
+        ("without TLS", f"{endpoints['aws_http']} and {endpoints['azure_http']}"),
+        ("proxy", endpoints["proxy"]),
+        ("CA bundle", endpoints["ca_bundle"]),
+        *(("" if number else "logs", log) for number, log in enumerate(logs)),
+    ]
+    console.print("[bold]The local cloud is up.[/] Ctrl-C stops it.\n")
+    for label, text in lines:
+        console.print(f"  [bold]{label:14}[/]  {escape(str(text))}")
+    tries = [
+        ("be a caller (or reporting, on Azure)", f'eval "$({local} env --as etl{elsewhere})"'),
+        ("ask for a token", "see README.md, Try it"),
+        ("why a request was denied", f"{COMMAND} audit find --request-id ID {directory}/*.log"),
+        ("a bad day", f"{local} fault sts.googleapis.com latency --seconds 3{elsewhere}"),
+    ]
+    console.print("\n[bold]Next[/], in another shell:")
+    for label, text in tries:
+        console.print(f"  {label}:\n    {escape(text)}")
 
 
 def _show(console: Console, step: Step, *, first: bool) -> None:
     if first:
         console.print(f"\n[bold]{step.cloud}[/]")
+    width = min(console.width, WIDEST)
+    spent = f"{step.seconds * 1000:,.0f} ms"
+    title = step.title.ljust(width - len(spent) - 5)
     mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
-    line = f"{mark} {step.seconds * 1000:6.0f} ms  {escape(step.title):{TITLE_WIDTH}}"
-    console.print(f"  {line}  [dim]{escape(step.detail)}[/]", soft_wrap=True)
+    console.print(f"  {mark} {escape(title)} {spent}")
+    for line in wrapped(step.detail, width - 4):
+        console.print(f"    [dim]{escape(line)}[/]")

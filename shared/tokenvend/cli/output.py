@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import click
@@ -22,3 +23,8 @@ def print_json(value: object) -> None:
 def new_console() -> Console:
     """A console whose lines are broken by nobody but the terminal: a pipe gets each one whole."""
     return Console(highlight=False, soft_wrap=True)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of this width, broken at spaces alone: a name or address stays whole."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

@@ -6,12 +6,12 @@ reaches a terminal unescaped.
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from tokenvend.audit.chain import is_intact
+from tokenvend.cli.output import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,13 +64,8 @@ def print_page(console: Console, record: Mapping[str, Any]) -> None:
     """The record as a page: what is not there has no line, and nothing that is there is cut."""
     for label, text, style in _lines(summary(record)):
         room = console.width - _LABEL_WIDTH
-        # A pipe gets each line whole; on a terminal a name too long for a line is left whole too,
-        # so that it can be copied.
-        parts = (
-            textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
-            if console.is_terminal
-            else [text]
-        )
+        # A pipe gets each line whole.
+        parts = wrapped(text, room) if console.is_terminal else [text]
         for number, part in enumerate(parts):
             start = ("" if number else label).ljust(_LABEL_WIDTH)
             console.print(Text.assemble((start, "bold"), (printable(part), style)))
