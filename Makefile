@@ -16,7 +16,7 @@ help: ## list the targets
 
 setup: .venv/.ready $(RIE) ## install everything into .venv/ and .tools/
 
-demo: setup ## vend real tokens through both functions on the embedded cloud and use them
+demo: setup ## vend tokens through both functions, use them, be denied
 	@$(RUN)tokenvend local demo
 
 up: setup ## the embedded cloud and both functions, until Ctrl-C

@@ -35,7 +35,9 @@ _STDIN = Path("-")
 
 @click.group()
 def audit() -> None:
-    """Check the audit log, and find what became of a request or a token, offline.
+    """Find what became of a request or token; check the log.
+
+    Asks no cloud.
 
     LOG is a file as the logs were exported (also .gz) or - for standard input: lines of either
     function, with or without what their hosts put around them, other lines between them. JSON and
@@ -58,7 +60,8 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
     is wrong, with 2 when there is no record at all.
 
     \b
-    Example: aws logs tail /aws/lambda/tokenvend --since 1d | tokenvend audit verify --partial
+    Example: aws logs tail /aws/lambda/tokenvend --since 1d |
+               tokenvend audit verify --partial
     """
     seen = _Seen()
     console = new_console()
@@ -116,10 +119,10 @@ def find(
     key_files: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Tell what became of a request, or name every request that handed a token out.
+    """Tell what became of a request or a token.
 
-    One token is handed out again while it is cached, always to the same caller. Exits with 1 when
-    no request is found.
+    Of a token every request is named that handed it out: one token is handed out again while it is
+    cached, always to the same caller. Exits with 1 when no request is found.
 
     \b
     Example: why was this request denied?
@@ -169,12 +172,12 @@ def _beginning(value: object, wanted: frozenset[str]) -> str:
 def _not_found(records: int, *, by_id: bool) -> str:
     if by_id:
         return (
-            f"None of {_some(records, 'request')} has this id. Is this the log of the function "
-            "that answered, and of that time?"
+            f"None of {_some(records, 'request')} has this id.\n"
+            "Is this the log of the function that answered, and of that time?"
         )
     return (
-        f"None of {_some(records, 'request')} handed this token out. Where TOKENVEND_AUDIT_KEY is "
-        "set, give the token and --key-file."
+        f"None of {_some(records, 'request')} handed this token out.\n"
+        "Where TOKENVEND_AUDIT_KEY is set, give the token and --key-file."
     )
 
 

@@ -55,7 +55,7 @@ _directory = click.option(
 
 @click.group()
 def local() -> None:
-    """The embedded cloud: AWS, Azure and Google on loopback, with both functions.
+    """AWS, Azure and Google on loopback, with both functions.
 
     \b
     Example: tokenvend local up
@@ -137,11 +137,11 @@ def fault(
     clear: bool,
     **more: Any,
 ) -> None:
-    """Spoil what HOST answers while the local cloud runs; HOST may hold a star.
+    """Spoil what a host answers while the local cloud runs.
 
-    What is cached still serves: a token vended before, and the federated token behind it, hide a
-    fault of those who made them until they are renewed. Set the fault before the first request, or
-    ask for another grant or lifetime.
+    HOST may hold a star. What is cached still serves: a token vended before, and the federated
+    token behind it, hide a fault of those who made them until they are renewed. Set the fault
+    before the first request, or ask for another grant or lifetime.
 
     \b
     Example: tokenvend local fault iamcredentials.googleapis.com status --status 429
@@ -179,7 +179,7 @@ def _fault_line(fault: dict[str, Any]) -> str:
 @_directory
 @json_option
 def demo(directory: Path, *, as_json: bool) -> None:
-    """Vend tokens through both functions, use them, and show a denial on each cloud.
+    """Vend tokens through both functions, use them, be denied.
 
     Exits with 1 if any step fails. Tokens are never printed. The functions' logs stay in
     .local/demo, for `tokenvend audit`.

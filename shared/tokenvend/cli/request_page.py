@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LABEL_WIDTH = 11
+# Microseconds in a millisecond, and in a day: no request takes so long, only a forged record.
 _MICROSECONDS = 1000
+_LONGEST = 86_400_000_000
 _OF_RECORD = (
     "request_id",
     "platform_request_id",
@@ -68,7 +70,9 @@ def print_page(console: Console, record: Mapping[str, Any]) -> None:
         parts = wrapped(text, room) if console.is_terminal else [text]
         for number, part in enumerate(parts):
             start = ("" if number else label).ljust(_LABEL_WIDTH)
-            console.print(Text.assemble((start, "bold"), (printable(part), style)))
+            console.print(
+                Text.assemble((start, "bold" if start.strip() else ""), (printable(part), style))
+            )
     console.print()
 
 
@@ -141,12 +145,13 @@ def _asked(asked: object) -> str:
 def _durations(steps: object) -> str:
     if not isinstance(steps, dict):
         return ""
-    told = [
-        f"{name.replace('_', ' ')} {value / _MICROSECONDS:,.1f} ms"
-        for name, value in sorted(steps.items(), key=lambda step: step[0] != "total")
-        if isinstance(value, int)
-    ]
-    return ", ".join(told)
+    told = {
+        name: f"{value / _MICROSECONDS:,.1f}"
+        for name, value in steps.items()
+        if isinstance(value, int) and value < _LONGEST
+    }
+    total = f"{told.pop('total', '?')} ms"
+    return _joined(": ", total, ", ".join(f"{name} {value}" for name, value in told.items()))
 
 
 def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
