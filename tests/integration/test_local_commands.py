@@ -151,7 +151,7 @@ def test_up_says_where_its_logs_are_and_what_to_try_next(tmp_path: Path) -> None
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "COLUMNS": "80", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "COLUMNS": "80"},
     )
     try:
         assert running.stdout is not None

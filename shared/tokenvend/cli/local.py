@@ -26,22 +26,26 @@ from urllib.parse import quote
 import click
 import requests
 from rich.console import Console
-from rich.markup import escape
 
+from tokenvend.cli.local_texts import (
+    CACHED_HIDES,
+    DIRECTORY,
+    fault_line,
+    say_what_next,
+    show_step,
+    welcome,
+)
 from tokenvend.cli.output import json_option, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from localcloud.cloud import Cloud
     from localcloud.demo import Step
 
-DIRECTORY = Path(".local")
-COMMAND = ".venv/bin/tokenvend"
 ADMIN_TIMEOUT = 5
 NOT_FOUND = 404
 BAD_REQUEST = 400
-WIDEST = 100
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -80,7 +84,7 @@ def up(directory: Path, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(endpoints))
         else:
-            _welcome(console, directory, endpoints)
+            welcome(console, directory, endpoints)
         stopped.wait()
     console.print("Stopped.")
 
@@ -144,7 +148,7 @@ def fault(
     before the first request, or ask for another grant or lifetime.
 
     \b
-    Example: tokenvend local fault iamcredentials.googleapis.com status --status 429
+    Example: tokenvend local fault sts.googleapis.com status --status 429
     """
     if clear + wants_list + (host is not None) != 1 or (host is None) != (kind is None):
         raise click.UsageError("Give HOST and KIND, --list or --clear.")
@@ -154,25 +158,11 @@ def fault(
         _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
     faults = _admin(directory, "GET", "/faults").json()
     for each in faults:
-        click.echo(_fault_line(each))
+        click.echo(fault_line(each))
     if not faults:
         click.echo("No faults are set.")
     elif host is not None:
-        click.echo(_CACHED_HIDES, err=True)
-
-
-_CACHED_HIDES = (
-    "Tokens that are cached still serve and hide it: ask for another grant or lifetime to see it.\n"
-    "`tokenvend local fault --clear` ends it."
-)
-
-
-def _fault_line(fault: dict[str, Any]) -> str:
-    status = f" {fault['status']}" if fault["kind"] == "status" else ""
-    wait = f", Retry-After: {fault['retry_after']}" if fault["retry_after"] else ""
-    after = f", after {fault['seconds']:g} s" if fault["seconds"] else ""
-    left = f", {fault['times']} times more" if fault["times"] else ""
-    return f"{fault['host']} answers with: {fault['kind']}{status}{wait}{after}{left}"
+        click.echo(CACHED_HIDES, err=True)
 
 
 @local.command()
@@ -199,7 +189,7 @@ def demo(directory: Path, *, as_json: bool) -> None:
         started = time.perf_counter() - began
         console.print(f"[bold]The local cloud and both functions[/] are up ({started:.1f} s)")
         for step in run(cloud.environment_for):
-            _show(console, step, first=not steps or steps[-1].cloud != step.cloud)
+            show_step(console, step, first=not steps or steps[-1].cloud != step.cloud)
             steps.append(step)
         kept = _keep_logs(cloud.directory, directory)
     ok, spent = all(step.ok for step in steps), time.perf_counter() - began
@@ -208,7 +198,7 @@ def demo(directory: Path, *, as_json: bool) -> None:
         click.echo(json.dumps({"ok": ok, "seconds": round(spent, 3), "steps": shown}))
     verdict = "[green]Every step did what it should" if ok else "[red]A step failed"
     console.print(f"\n[bold]{verdict}[/] ({len(steps)} steps, {spent:.1f} s in all)")
-    _say_what_next(console, kept, steps)
+    say_what_next(console, kept, steps)
     if not ok:
         raise SystemExit(1)
 
@@ -224,18 +214,6 @@ def _keep_logs(running: Path, directory: Path) -> Path:
     except OSError as failure:
         raise click.ClickException(f"cannot keep the logs in {kept}: {failure}") from failure
     return kept
-
-
-def _say_what_next(console: Console, kept: Path, steps: Sequence[Step]) -> None:
-    denials = [step for step in steps if step.ok and "denied" in step.title]
-    console.print("\n[bold]Next[/]")
-    if denials:
-        who, request = denials[0].title.partition(",")[0], denials[0].detail.rpartition(" ")[2]
-        find = f"{COMMAND} audit find --request-id {request[:8]} {kept}/*.log"
-        console.print(f"  why {who} was denied:\n    {escape(find)}")
-    else:
-        console.print(f"  what the functions wrote:\n    {escape(str(kept))}/*.log")
-    console.print("  ask for tokens yourself, of a cloud that keeps running:\n    make up")
 
 
 @contextmanager
@@ -300,42 +278,3 @@ def _document(path: Path) -> dict[str, Any]:
         message = f"{path} cannot be read: start the local cloud again with `make up`."
         raise click.ClickException(message) from broken
     return document
-
-
-def _welcome(console: Console, directory: Path, endpoints: dict[str, Any]) -> None:
-    """Where everything is, and what to try; no line is broken, so that each can be copied."""
-    elsewhere = "" if directory == DIRECTORY else f" --directory {shlex.quote(str(directory))}"
-    local = f"{COMMAND} local"
-    logs = sorted(str(path) for path in directory.glob("*.log"))
-    lines = [
-        ("AWS function", endpoints["aws"]),
-        ("Azure function", endpoints["azure"]),
-        ("without TLS", f"{endpoints['aws_http']} and {endpoints['azure_http']}"),
-        ("proxy", endpoints["proxy"]),
-        ("CA bundle", endpoints["ca_bundle"]),
-        *(("" if number else "logs", log) for number, log in enumerate(logs)),
-    ]
-    console.print("[bold]The local cloud is up.[/] Ctrl-C stops it.\n")
-    for label, text in lines:
-        console.print(f"  [bold]{label:14}[/]  {escape(str(text))}")
-    tries = [
-        ("be a caller (or reporting, on Azure)", f'eval "$({local} env --as etl{elsewhere})"'),
-        ("ask for a token", "see README.md, Try it"),
-        ("why a request was denied", f"{COMMAND} audit find --request-id ID {directory}/*.log"),
-        ("a bad day", f"{local} fault sts.googleapis.com latency --seconds 3{elsewhere}"),
-    ]
-    console.print("\n[bold]Next[/], in another shell:")
-    for label, text in tries:
-        console.print(f"  {label}:\n    {escape(text)}")
-
-
-def _show(console: Console, step: Step, *, first: bool) -> None:
-    if first:
-        console.print(f"\n[bold]{step.cloud}[/]")
-    width = min(console.width, WIDEST)
-    spent = f"{step.seconds * 1000:,.0f} ms"
-    title = step.title.ljust(width - len(spent) - 5)
-    mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
-    console.print(f"  {mark} {escape(title)} {spent}")
-    for line in wrapped(step.detail, width - 4):
-        console.print(f"    [dim]{escape(line)}[/]")
