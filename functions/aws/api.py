@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -18,7 +17,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from snapshot_restore_py import register_after_restore  # of Lambda's runtime, as boto3 is
 
 from functions.aws import events
-from tokenvend import app, redaction
+from tokenvend import redaction
+from tokenvend.app.aws import build_aws
 from tokenvend.errors import InvalidRequest
 from tokenvend.http import outcome_of
 
@@ -63,19 +63,10 @@ class LogSink:
         metrics.flush_metrics()
 
 
-api = app.build_aws(os.environ, sink=LogSink(), report=logger.warning)
+api = build_aws(os.environ, sink=LogSink(), report=logger.warning)
 
 
-def restored() -> None:
-    """A SnapStart snapshot is restored many times: each process needs an audit chain of its own.
-
-    Nothing else has to be made anew. The snapshot is taken before the first request, so it holds no
-    token, and the policy's age is told by the clock that moved on.
-    """
-    api.audit.begin(str(uuid.uuid4()))
-
-
-register_after_restore(restored)
+register_after_restore(api.restored)
 
 
 def handler(event: Any, context: LambdaContext) -> dict[str, Any]:

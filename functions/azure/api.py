@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import azure.functions as func
 
-from tokenvend import app, redaction
+from tokenvend import redaction
+from tokenvend.app.azure import build_azure
 from tokenvend.errors import InvalidRequest
 from tokenvend.model import HttpRequest
 
@@ -33,7 +34,7 @@ class LogSink:
         log.info(json.dumps({"message": "audit", "audit": record}))
 
 
-api = app.build_azure(os.environ, sink=LogSink(), report=log.warning)
+api = build_azure(os.environ, sink=LogSink(), report=log.warning)
 
 routes = func.Blueprint()  # type: ignore[no-untyped-call]
 

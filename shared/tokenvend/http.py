@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tokenvend import __version__, errors
 from tokenvend.audit.record import AuditRecord, Steps
@@ -25,7 +25,8 @@ from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
     from tokenvend.audit.chain import AuditLog
-    from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
+    from tokenvend.caller import Authenticator
+    from tokenvend.model import Caller, HttpRequest, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
     from tokenvend.service import Vending
 
@@ -48,20 +49,6 @@ STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
 DEFAULT_RETRY_AFTER = 2
 
 _COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-class Authenticator(Protocol):
-    """Who is calling."""
-
-    def authenticate(self, request: HttpRequest, deadline: Deadline) -> Caller:
-        """The caller; raises Unauthenticated."""
-        ...
-
-    def authenticate_subject_token(
-        self, token_type: str, token: Secret, audience: str, deadline: Deadline
-    ) -> Caller:
-        """The caller that a subject token proves; raises InvalidRequest, Unauthenticated."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -92,6 +79,13 @@ class Api:
     now: Callable[[], float]
     monotonic: Callable[[], float]
     report: Callable[[str], None]
+    on_restore: tuple[Callable[[], None], ...] = ()
+
+    def restored(self) -> None:
+        """Begin anew in a process that was restored from a snapshot, as many others may be."""
+        self.audit.begin(str(uuid.uuid4()))
+        for forget in self.on_restore:
+            forget()
 
     def handle(self, request: HttpRequest | errors.InvalidRequest) -> HttpResponse:
         """One answer to one request, or to why a door could not read it; never raises."""
@@ -212,7 +206,11 @@ class _Visit:
         }
         with self.record.steps.timed("authenticate"):
             caller = ready.authenticator.authenticate_subject_token(
-                wanted.subject_token_type, wanted.subject_token, wanted.audience, self._deadline
+                wanted.subject_token_type,
+                wanted.subject_token,
+                wanted.audience,
+                self._api.now(),
+                self._deadline,
             )
         self.record.caller = caller
         request = AccessTokenRequest(
@@ -270,7 +268,9 @@ class _Visit:
 
     def _authenticate(self) -> Caller:
         with self.record.steps.timed("authenticate"):
-            caller = self._ready.authenticator.authenticate(self._request, self._deadline)
+            caller = self._ready.authenticator.authenticate(
+                self._request, self._api.now(), self._deadline
+            )
         self.record.caller = caller
         return caller
 

@@ -10,6 +10,7 @@ by their `typ`. RFC 7515, RFC 7519, RFC 8725.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from tokenvend.errors import Unauthenticated
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from tokenvend.caller.jwks import KeySets, KeySource
     from tokenvend.deadline import Deadline
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 MAX_TOKEN = 16 * 1024
 """Characters. Entra keeps tokens under 10 KB; API Gateway takes 10,240 bytes of headers."""
+MAX_TEXT = 1024
+"""Characters of one claim, as a record writes them."""
+MAX_TEXTS = 8 * 1024
+"""Characters of all claims that a caller carries, names and values. A record has to stay whole:
+Application Insights cuts at 32,768, and it holds the subject three times."""
 LEEWAY = 60
 """Seconds by which an issuer's clock may differ from ours."""
 ALGORITHMS = frozenset({"RS256", "ES256"})
@@ -144,11 +150,22 @@ def check_times(claims: Mapping[str, Any], now: float, required: Collection[str]
 
 
 def text_claim(claims: Mapping[str, Any], name: str) -> str:
-    """A claim that must be text of 1 to 1,024 characters. Raises Unauthenticated."""
+    """A claim that must be text of 1 to MAX_TEXT characters. Raises Unauthenticated."""
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 1024:  # noqa: PLR2004 - said above
+    if not isinstance(value, str) or not 0 < recorded_length(value) <= MAX_TEXT:
         raise refused(cause=f"token without {name}")
     return value
+
+
+def recorded_length(text: str) -> int:
+    """The characters that a text takes in an audit record, which is JSON in ASCII."""
+    return len(json.dumps(text)) - 2
+
+
+def check_recordable(texts: Iterable[str]) -> None:
+    """Whether an audit record can hold all of what a token says. Raises Unauthenticated."""
+    if sum(map(recorded_length, texts)) > MAX_TEXTS:
+        raise refused(cause="token says more than an audit record can hold")
 
 
 def _object(segment: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import ipaddress
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from tokenvend.errors import DeadlineExceeded, Misconfigured, UpstreamUnavailable
@@ -67,7 +67,16 @@ class Egress:
     hosts: tuple[str, ...]
     plain_hosts: tuple[str, ...] = ()
     proxy: str = field(default="", repr=False)
+    no_proxy: str = ""
     ca_bundle: str = ""
+
+
+class Network(Protocol):
+    """What carries a call: sockets, or a test's simulation of them."""
+
+    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """One try."""
+        ...
 
 
 class Transport:
@@ -85,12 +94,14 @@ class Transport:
         sleep: Callable[[float], None],
         random: Callable[[], float],
         byte_cap: int = BYTE_CAP,
+        network: Network | None = None,
     ) -> None:
         self._egress = egress
         self._now = now
         self._sleep = sleep
         self._random = random
         self._byte_cap = byte_cap
+        self._network = network
         self._lock = threading.Lock()
         self._adapter: DeadlineAdapter | None = None
 
@@ -152,6 +163,8 @@ class Transport:
         left = deadline.remaining()
         if left <= 0:
             raise _too_late(host)
+        if self._network is not None:
+            return self._network.exchange(call, deadline, repeatable=True)
         pool, request = self._pool(), _prepared(call)
         try:
             response = pool.send_within(
