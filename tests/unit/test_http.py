@@ -56,7 +56,7 @@ class World:
     records: list[dict[str, Any]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
 
-    def authenticate(self, request: HttpRequest, deadline: Deadline) -> Caller:
+    def authenticate(self, request: HttpRequest, now: float, deadline: Deadline) -> Caller:
         if request.headers.get("authorization") != "Bearer good":
             raise errors.Unauthenticated("Send a bearer token.", cause="none came")
         return CALLER
