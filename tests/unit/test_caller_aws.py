@@ -84,8 +84,8 @@ def test_an_assumed_role_is_its_role_and_the_session_only_a_note() -> None:
     assert caller.id == who(iam(ETL.replace("session-1", "session-2"))).id
 
 
-@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
-def test_every_public_partition_is_known(partition: str) -> None:
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-iso-b"])
+def test_every_partition_that_a_policy_can_name_is_known(partition: str) -> None:
     caller = who(iam(ETL.replace("arn:aws:", f"arn:{partition}:")))
     assert caller.id == f"arn:{partition}:iam::{ACCOUNT}:role/etl"
 
@@ -131,6 +131,11 @@ def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(path: str) -> N
 def test_a_principal_that_is_neither_a_role_nor_a_user_is_refused(arn: str) -> None:
     with pytest.raises(Unauthenticated):
         who(iam(arn))
+
+
+def test_what_is_no_organisation_is_none() -> None:
+    for organization in ("o-1", "o-" + "a" * 1_000_000, "*"):
+        assert who(iam(organization=organization)) == who(iam())
 
 
 def test_an_arn_of_another_account_than_the_event_tells_is_refused() -> None:
@@ -185,6 +190,14 @@ def test_a_jwt_authorizer_s_claims_make_an_oidc_caller() -> None:
     claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", "repository": "a/b"}
     caller = who(AwsJwtIdentity(claims, API, ACCOUNT))
     assert caller == OidcCaller(GITHUB, "repo:a/b", tuple(sorted(claims.items())))
+
+
+def test_a_list_in_a_jwt_authorizer_s_claims_is_no_text_to_match() -> None:
+    """As in a bearer token: `*admin*` must not fit `[reader admin]`."""
+    claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", "groups": "[reader admin]"}
+    caller = who(AwsJwtIdentity(claims, API, ACCOUNT))
+    assert isinstance(caller, OidcCaller)
+    assert "groups" not in dict(caller.claims)
 
 
 def test_a_jwt_authorizer_s_claims_make_an_entra_caller() -> None:

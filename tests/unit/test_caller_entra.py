@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +93,14 @@ def test_a_v1_and_a_v2_token_make_the_same_caller(bench: Bench) -> None:
 def test_roles_become_the_caller_s(bench: Bench) -> None:
     caller = bench.who({**V2, "roles": ["Tokens.Read"]})
     assert caller == EntraCaller(TENANT, OBJECT, APP, frozenset({"Tokens.Read"}))
+
+
+def test_roles_that_no_record_could_hold_never_decide(bench: Bench) -> None:
+    caller = bench.who({**V2, "roles": ["Tokens.Read", "x" * 121, "a b", "\u2028"]})
+    assert caller == replace(REPORTING, roles=frozenset({"Tokens.Read"}))
+    with pytest.raises(Unauthenticated) as refusal:
+        bench.who({**V2, "roles": [f"{number:0>100}" for number in range(100)]})
+    assert "record" in refusal.value.cause
 
 
 def test_a_single_element_audience_list_is_that_audience(bench: Bench) -> None:
@@ -214,9 +223,28 @@ def test_entra_being_down_is_not_the_caller_s_fault(bench: Bench) -> None:
     assert refusal.value.retry_after
 
 
-def test_users_are_accepted_where_settings_allow_them() -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scp": "user_impersonation", "sub": "pairwise"},
+        {"scp": "user_impersonation"},
+        {"idtyp": "user"},
+        {"idtyp": "user", "sub": "pairwise"},
+        {"sub": "pairwise"},
+    ],
+    ids=str,
+)
+def test_a_person_is_known_as_one_however_the_token_tells(changes: dict[str, Any]) -> None:
+    """Else whoever signed in through an application would satisfy that application's grant."""
+    bench = Bench(allow_users=True, easy_auth=True)
+    person = replace(REPORTING, is_user=True)
+    assert bench.who({**V2, **changes}) == person
+    assert bench.ask({"x-ms-client-principal": principal({**V2, **changes})}) == person
+
+
+def test_an_application_stays_one_where_people_may_call() -> None:
     bench = Bench(allow_users=True)
-    assert bench.who({**V2, "scp": "user_impersonation", "sub": "pairwise"}) == REPORTING
+    assert bench.who(V2) == bench.who({**V2, "idtyp": "app", "sub": "x"}) == REPORTING
 
 
 def test_an_id_token_is_no_access_token_even_where_users_are_allowed() -> None:

@@ -25,6 +25,7 @@ from tests.unit.issuing import (
     rsa_key,
     segment,
 )
+from tokenvend.audit.record import AuditRecord, render
 from tokenvend.caller import Authenticator
 from tokenvend.caller.jwks import KeySets
 from tokenvend.caller.oidc import OidcIssuer
@@ -94,6 +95,39 @@ def test_a_token_makes_a_caller_with_its_plain_claims_as_text(bench: Bench) -> N
     assert not {"nested", "l"} & claims.keys()
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [{"big": "x" * 1025}, {"big": "é" * 200}, {"big": 10**1100}, {"n" * 201: "x"}, {"a b": "x"}],
+    ids=range(5),
+)
+def test_a_claim_that_a_record_cannot_hold_whole_never_decides(
+    bench: Bench, claims: dict[str, Any]
+) -> None:
+    caller = bench.who({**CLAIMS, "repository": "acme/etl", **claims})
+    assert isinstance(caller, OidcCaller)
+    assert dict(caller.claims).keys() == {*CLAIMS, "repository"}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{f"claim-{n}": "x" * 1024 for n in range(8)}, {f"claim-{n}": True for n in range(680)}],
+    ids=["long ones", "many"],
+)
+def test_a_token_that_says_more_than_a_record_can_hold_is_refused(
+    bench: Bench, claims: dict[str, Any]
+) -> None:
+    """Application Insights cuts a line off at 32,768 characters."""
+    with pytest.raises(Unauthenticated) as refusal:
+        bench.who({**CLAIMS, **claims})
+    assert "record" in refusal.value.cause
+
+
+def test_the_longest_caller_fits_into_a_record(bench: Bench) -> None:
+    claims = {f"c{n}": "\U0001f600" * 85 for n in range(6)}
+    caller = bench.who({**CLAIMS, **claims, "sub": "é" * 170})
+    assert len(json.dumps(render(AuditRecord("", "", caller=caller)))) < 16_000
+
+
 def test_both_algorithms_verify(bench: Bench) -> None:
     for key in (rsa_key(), ec_key()):
         assert bench.ask(f"Bearer {key.sign(CLAIMS)}").id.startswith(f"oidc:{GITHUB}#")
@@ -118,6 +152,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no subject": {"sub": None},
     "empty subject": {"sub": ""},
     "subject too long": {"sub": "x" * 1025},
+    "subject too long in a record": {"sub": "é" * 171},
     "expired": {"exp": NOW - 60},
     "expiry as text": {"exp": "9999999999"},
     "nbf as text": {"nbf": "0"},
