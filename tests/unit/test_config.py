@@ -127,13 +127,17 @@ def test_settings_compile_into_what_an_endpoint_on_azure_is_made_of() -> None:
 
 
 def test_proxy_and_ca_bundle_are_honoured_as_everywhere() -> None:
-    network = {"https_proxy": "proxy.example:3128", "no_proxy": ".internal", "SSL_CERT_FILE": "/ca"}
+    network = {
+        "https_proxy": "proxy.example:3128",
+        "no_proxy": ".internal,a",
+        "SSL_CERT_FILE": "/ca",
+    }
     egress = aws_settings({**AWS, **network})[0].egress
-    assert (egress.proxy, egress.no_proxy) == ("http://proxy.example:3128", ".internal")
+    assert (egress.proxy, egress.no_proxy) == ("http://proxy.example:3128", (".internal", "a"))
     assert egress.ca_bundle == "/ca"
     upper = {"HTTPS_PROXY": "http://u:p@[::1]:1/", "NO_PROXY": "*", "REQUESTS_CA_BUNDLE": "/b"}
     egress = aws_settings({**AWS, **network, **upper})[0].egress
-    assert (egress.proxy, egress.no_proxy, egress.ca_bundle) == ("http://u:p@[::1]:1", "*", "/b")
+    assert (egress.proxy, egress.no_proxy, egress.ca_bundle) == ("http://u:p@[::1]:1", ("*",), "/b")
 
 
 def test_credentials_stay_live_and_show_in_no_repr() -> None:

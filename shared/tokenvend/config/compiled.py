@@ -167,7 +167,7 @@ def _settings(read: _Reader, hosts: Iterable[str]) -> Settings:
             ),
             plain_hosts=PLATFORM_NETWORKS,
             proxy=read.given("HTTPS_PROXY", proxy) or read.given("https_proxy", proxy),
-            no_proxy=environ.get("NO_PROXY") or environ.get("no_proxy") or "",
+            no_proxy=tuple((environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")),
             ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
         ),
         issuers=issuers,

@@ -67,7 +67,7 @@ class Egress:
     hosts: tuple[str, ...]
     plain_hosts: tuple[str, ...] = ()
     proxy: str = field(default="", repr=False)
-    no_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
     ca_bundle: str = ""
 
 
