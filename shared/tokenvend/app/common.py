@@ -147,7 +147,10 @@ def endpoint(
             transport, provider=settings.provider, sts_host=settings.sts_host, now=machine.now
         ),
         iam_credentials=IamCredentials(
-            transport, host=settings.iam_credentials_host, now=machine.now
+            transport,
+            host=settings.iam_credentials_host,
+            now=machine.now,
+            provider=settings.provider,
         ),
         federated_tokens=federated,
     )
