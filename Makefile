@@ -8,7 +8,7 @@ RIE := .tools/rie/samcli/local/rapid/aws-lambda-rie-x86_64
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up test test-long check format bench clean
+.PHONY: help setup demo up test test-long mutants check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -16,7 +16,7 @@ help: ## list the targets
 
 setup: .venv/.ready $(RIE) ## install everything into .venv/ and .tools/
 
-demo: setup ## vend real tokens through both functions on the embedded cloud and use them
+demo: setup ## vend tokens through both functions, use them, be denied
 	@$(RUN)tokenvend local demo
 
 up: setup ## the embedded cloud and both functions, until Ctrl-C
@@ -27,6 +27,9 @@ test: setup ## the whole suite
 
 test-long: setup ## the properties with 100,000 examples each
 	@HYPOTHESIS_PROFILE=long $(RUN)pytest -m hypothesis
+
+mutants: setup ## every guard taken away in turn: do its tests notice? (minutes)
+	@$(RUN)python tests/mutants/run.py
 
 check: setup ## format, lint, types, import rules, template
 	@infra/check $(RUN)

@@ -16,7 +16,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from snapshot_restore_py import register_after_restore  # of Lambda's runtime, as boto3 is
 
 from functions.aws import events
-from tokenvend import app, redaction
+from tokenvend import redaction
+from tokenvend.app.aws import build_aws
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -74,7 +75,7 @@ def _count(record: AuditRecord, counted: dict[str, tuple[MetricUnit, int]]) -> N
         logger.warning("metrics were not written: %s", type(failure).__name__)
 
 
-api = app.build_aws(os.environ, sink=LogSink(), report=logger.warning)
+api = build_aws(os.environ, sink=LogSink(), report=logger.warning)
 register_after_restore(api.endpoint.restored)
 
 

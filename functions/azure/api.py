@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from tokenvend import app, redaction
+from tokenvend import redaction
+from tokenvend.app.azure import build_azure
 from tokenvend.model import HttpRequest
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class LogSink:
         sys.stdout.flush()
 
 
-api = app.build_azure(os.environ, sink=LogSink(), report=log.warning)
+api = build_azure(os.environ, sink=LogSink(), report=log.warning)
 
 routes = func.Blueprint()  # type: ignore[no-untyped-call]
 

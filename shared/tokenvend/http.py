@@ -24,9 +24,10 @@ from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
     from tokenvend.audit.record import AuditRecord
+    from tokenvend.caller import Authenticator
     from tokenvend.deadline import Deadline
     from tokenvend.endpoint import Endpoint, Invocation
-    from tokenvend.model import Caller, HttpRequest, Secret, TokenRequest, VendedToken
+    from tokenvend.model import Caller, HttpRequest, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
     from tokenvend.policy_source import PolicyInForce
 
@@ -35,20 +36,6 @@ READY_SHARE = 1 / 10
 
 Value = Mapping[str, Any] | bytes
 """What a visit answers: the members of a JSON object, or JSON that is bytes already."""
-
-
-class Authenticator(Protocol):
-    """Who is calling. `now`: epoch seconds."""
-
-    def authenticate(self, request: HttpRequest, now: int, deadline: Deadline) -> Caller:
-        """The caller; raises Unauthenticated."""
-        ...
-
-    def authenticate_subject_token(
-        self, token_type: str, token: Secret, audience: str, now: int, deadline: Deadline
-    ) -> Caller:
-        """The caller that a subject token proves; raises InvalidRequest, Unauthenticated."""
-        ...
 
 
 class Vending(Protocol):

@@ -90,6 +90,22 @@ def test_a_record_says_where_a_request_came_from(cloud: Cloud, name: str) -> Non
     assert record["platform_request_id"]
 
 
+@pytest.mark.parametrize("name", ["etl", "reporting"])
+def test_the_line_that_mends_a_missing_binding_names_the_pool(
+    cloud: Cloud, tmp_path: Path, name: str
+) -> None:
+    refused = Caller(cloud.environment_for(name)).ask(
+        "POST", "/v1/access-token", b'{"grant": "unbound"}'
+    )
+    code, found = audit(
+        "find", "--request-id", refused.json()["request_id"], exported(cloud, tmp_path)
+    )
+    assert code == 0
+    assert [each["outcome"] for each in found] == ["upstream_refused"]
+    pool = "projects/123456789012/locations/global/workloadIdentityPools/tokenvend"
+    assert f"principalSet://iam.googleapis.com/{pool}/attribute" in found[0]["reason"]
+
+
 @pytest.mark.parametrize("name", ["etl", "reporting", "stranger", "outsider"])
 def test_what_a_caller_sends_never_becomes_a_line_of_the_log(
     cloud: Cloud, tmp_path: Path, name: str

@@ -288,6 +288,7 @@ def test_another_process_sets_faults_and_the_clock(
     fault = {"host": HOST, "kind": "status", "status": 500}
     assert admin(ground, "POST", "/faults", fault).status_code == 204
     assert session.get(URL, timeout=5).status_code == 500
+    assert [each["host"] for each in admin(ground, "GET", "/faults").json()] == [HOST]
     assert admin(ground, "DELETE", "/faults").status_code == 204
     assert session.get(URL, timeout=5).status_code == 403
     assert admin(ground, "PUT", "/clock", {"skew": 3600}).status_code == 204
@@ -298,6 +299,7 @@ def test_another_process_sets_faults_and_the_clock(
     "fault",
     [
         {"host": HOST},
+        {"host": "sts.google.com", "kind": "reset"},
         {"host": HOST, "kind": "explode"},
         {"kind": "reset"},
         {"host": HOST, "kind": "reset", "colour": "red"},

@@ -13,15 +13,23 @@ from pathlib import Path
 import pytest
 import requests
 
+ROOT = Path(__file__).parents[2]
 TOKENVEND = Path(sys.executable).with_name("tokenvend")
 # Google's access tokens, JWTs, AWS's secret keys and session tokens: none belongs on a screen.
 SECRET = re.compile(r"ya29\.|eyJ[A-Za-z0-9_-]{10}|[A-Za-z0-9/+_-]{40,}")
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def shell(script: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 -- our own script
+        ["/bin/sh", "-c", script], cwd=cwd, capture_output=True, text=True, check=True, timeout=60
+    )
+
+
+def command(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 -- our own command
         [str(TOKENVEND), "local", *arguments],
         cwd=cwd,
+        env={**os.environ, **more},
         capture_output=True,
         text=True,
         check=False,
@@ -39,7 +47,23 @@ def test_demo_vends_uses_and_denies_on_both_clouds_and_shows_no_token(tmp_path: 
     denials = [step for step in report["steps"] if "denied" in step["title"]]
     assert all(step["detail"].startswith("403 denied, request ") for step in denials)
     assert not SECRET.search(done.stdout + done.stderr)
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_fits_80_columns_and_what_it_names_next_works_as_printed(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    done = command("demo", cwd=tmp_path, COLUMNS="80")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert "  ask for tokens yourself, of a cloud that keeps running:" in lines
+    (printed,) = [line.strip() for line in lines if "audit find --request-id" in line]
+    seen = shell(printed, cwd=tmp_path)
+    assert "outcome    denied, status 403" in seen.stdout
+    assert "role/stranger" in seen.stdout
+    fingerprint = re.findall(r"token (sha256:[0-9a-f]+)", done.stdout)[0]
+    find = f".venv/bin/tokenvend audit find --fingerprint {fingerprint} .local/demo/*.log"
+    assert "grant      landing-writer: access token" in shell(find, cwd=tmp_path).stdout
+    assert (tmp_path / ".local").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -68,6 +92,14 @@ def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(
             assert command("fault", *arguments, cwd=tmp_path).returncode == 0
             health = requests.get(f"{endpoints['azure_http']}/healthz", timeout=9)
             assert health.status_code == answered
+        unknown = command("fault", "sts.google.com", "reset", cwd=tmp_path)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "iamcredentials.googleapis.com" in unknown.stderr
+        told = command("fault", "STS.googleapis.com", "reset", "--times", "2", cwd=tmp_path)
+        assert told.stdout == "sts.googleapis.com answers with: reset, 2 times more\n"
+        assert "Tokens that are cached still serve" in told.stderr
+        assert command("fault", "--list", cwd=tmp_path).stdout == told.stdout
+        assert command("fault", "--clear", cwd=tmp_path).stdout == "No faults are set.\n"
         second = command("up", cwd=tmp_path)
         assert second.returncode == 1
         assert "already runs in" in second.stderr
@@ -110,6 +142,32 @@ def test_shell_made_a_caller_calls_the_endpoint(tmp_path: Path) -> None:
         running.terminate()
         running.communicate(timeout=30)
     assert seen.stdout.splitlines() == ["arn:aws:sts::111122223333:assumed-role/etl/local", "ok"]
+
+
+def test_up_says_where_its_logs_are_and_what_to_try_next(tmp_path: Path) -> None:
+    running = subprocess.Popen(  # noqa: S603 -- our own command
+        [str(TOKENVEND), "local", "up"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    try:
+        assert running.stdout is not None
+        lines: list[str] = []
+        while not lines or "local fault" not in lines[-1]:
+            lines.append(running.stdout.readline().rstrip("\n"))
+            assert running.poll() is None
+        named = [line.split()[-1] for line in lines if line.endswith(".log") and "find" not in line]
+        assert all((tmp_path / name).is_file() for name in named)
+        assert len(named) == 2
+        assert any("audit find --request-id" in line for line in lines)
+        # The CA's path is as long as the directory; nothing else may need a wider terminal.
+        assert [line for line in lines if len(line) > 80 and "CA bundle" not in line] == []
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
 
 
 def test_up_names_the_directory_that_it_cannot_write(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tokenvend.transport import Answer, Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tokenvend.caller import Issuer
+
 NOW = 1_800_000_000
 
 
@@ -93,6 +95,11 @@ def rsa_key(kid: str = "rsa-1", bits: int = 2048) -> Key:
 def ec_key(kid: str = "ec-1") -> Key:
     """A P-256 key, the same one for the same id."""
     return Key(kid, "ES256", ec.generate_private_key(ec.SECP256R1()))
+
+
+def by_name(*issuers: Issuer) -> dict[str, Issuer]:
+    """Issuers as an authenticator looks them up."""
+    return {issuer.source.issuer: issuer for issuer in issuers}
 
 
 def key_set(*keys: Mapping[str, Any]) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -21,7 +22,9 @@ from tokenvend.audit.chain import AuditLog, fingerprint_key
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cli import main
 from tokenvend.cli.records import MAX_LINE, records_in
-from tokenvend.model import AccessTokenSpec, AwsCaller, Secret
+from tokenvend.errors import Denied
+from tokenvend.model import AccessTokenRequest, AccessTokenSpec, AwsCaller, Secret
+from tokenvend.policy import compile_policy, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,6 +106,30 @@ def insights(record: Mapping[str, Any]) -> str:
     return json.dumps({"@timestamp": "2026", "@message": powertools(record)})
 
 
+def insights_results(record: Mapping[str, Any]) -> str:
+    fields = [
+        {"field": "@timestamp", "value": "2026"},
+        {"field": "@message", "value": azure(record)},
+    ]
+    return json.dumps({"results": [fields], "status": "Complete"})
+
+
+def application_insights_query(record: Mapping[str, Any]) -> str:
+    return json.dumps({"tables": [{"name": "PrimaryResult", "rows": [["2026", azure(record), 1]]}]})
+
+
+def insights_csv(record: Mapping[str, Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow(["2026-01-01 00:00:00.000", powertools(record), "a, b"])
+    return out.getvalue().rstrip("\r\n")
+
+
+def bare_csv(record: Mapping[str, Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([bare(record)])
+    return out.getvalue().rstrip("\r\n")
+
+
 def application_insights(record: Mapping[str, Any]) -> str:
     return json.dumps({"Message": azure(record), "SeverityLevel": 1})
 
@@ -116,7 +143,11 @@ SHAPES = [
     cloudwatch_event,
     cloudwatch_indented,
     insights,
+    insights_results,
+    insights_csv,
+    bare_csv,
     application_insights,
+    application_insights_query,
 ]
 NOISE = [
     "START RequestId: 7d0c9f3e Version: 12",
@@ -273,9 +304,116 @@ def test_find_names_every_request_that_handed_the_token_out(tmp_path: Path) -> N
     assert TOKEN not in result.output
 
 
-def test_find_takes_a_fingerprint(tmp_path: Path) -> None:
-    wanted = Secret(TOKEN).fingerprint().upper()
-    assert run("find", "--fingerprint", wanted, log_of(tmp_path)).exit_code == 0
+@pytest.mark.parametrize("form", ["{}", "sha256:{:.10}", "{:.8}"])
+def test_find_takes_a_fingerprint_and_what_it_begins_with(tmp_path: Path, form: str) -> None:
+    wanted = form.format(Secret(TOKEN).fingerprint().upper())
+    result = run("find", "--fingerprint", wanted, "--json", log_of(tmp_path))
+    assert [each["request_id"] for each in json.loads(result.output)] == [
+        "request-one-0",
+        "request-one-3",
+    ]
+
+
+def test_find_says_how_many_tokens_begin_alike() -> None:
+    records = written(TOKEN, TOKEN, "other")
+    for number, record in enumerate(records):
+        record["token_fingerprint"] = f"{'ab' * 4}{min(number, 1):056}"
+    result = run("find", "--fingerprint", "abababab", stdin="\n".join(map(bare, records)))
+    assert result.exit_code == 0
+    assert "2 different ones begin like this" in result.stderr
+
+
+@pytest.mark.parametrize("wanted", ["request-one-1", "gateway-0123456", "google-0123456789"])
+def test_find_tells_what_became_of_a_request_by_any_of_its_ids(wanted: str) -> None:
+    records = written(TOKEN, "", TOKEN)
+    ids = {"platform_request_id": "gateway-0123456=", "upstream_request_id": "google-0123456789"}
+    log = "\n".join(map(bare, [records[0], records[1] | ids, records[2]]))
+    found = json.loads(run("find", "--request-id", wanted, "--json", stdin=log).output)
+    assert [each["request_id"] for each in found] == ["request-one-1"]
+
+
+def test_find_shows_the_reason_whole_where_two_names_differ_at_their_ends() -> None:
+    arns = [f"arn:aws:iam::111122223333:role/{'a-long-name-' * 4}{end}" for end in ("one", "two")]
+    policy = compile_policy(
+        f"""version = 1
+        [[grant]]
+        name = "etl"
+        callers = [{{ aws_role = "{arns[0]}" }}]
+        service_account = "l@acme.iam.gserviceaccount.com"
+        [grant.access_token]
+        scopes = ["{SCOPE}"]"""
+    )
+    caller = AwsCaller(arns[1], "111122223333", arns[1].rpartition("/")[2])
+    with pytest.raises(Denied) as denied:
+        decide(policy, caller, AccessTokenRequest(grant_name="etl"), 1)
+    record = written("")[0] | {"reason": denied.value.cause}
+    result = run("find", "--request-id", record["request_id"], stdin=bare(record))
+    assert arns[1] in denied.value.cause
+    assert f"reason     {denied.value.cause}\n" in result.output
+
+
+def test_a_request_that_is_not_there_is_told_apart_from_a_token_that_is_not() -> None:
+    log = "\n".join(map(bare, written(TOKEN)))
+    result = run("find", "--request-id", "request-two-0", stdin=log)
+    assert result.exit_code == 1
+    assert "None of 1 request has this id." in result.output
+
+
+def test_a_page_has_who_asked_what_came_of_it_and_where_the_time_went() -> None:
+    record = written(TOKEN)[0] | {
+        "route": "/v1/access-token",
+        "asked": {"kind": "access_token", "grant": None, "scopes": [SCOPE], "lifetime": 900},
+        "matched": ["aws_role"],
+        "cache": "bridged",
+        "bridged": "token exchange: status 503",
+        "source": "198.51.100.7",
+        "user_agent": "curl/8.5.0\x1b[2J",
+        "policy": "f" * 64,
+        "durations_us": {"decision": 1500, "total": 1_234_567},
+    }
+    shown = run("find", "--request-id", "request-one-0", stdin=bare(record)).output
+    for line in (
+        "request    request-one-0",
+        "outcome    vended, status 200",
+        "caller     arn:aws:iam::111122223333:role/etl, session nightly",
+        "from       198.51.100.7, curl/8.5.0\N{REPLACEMENT CHARACTER}[2J",
+        f"asked      /v1/access-token: scopes {SCOPE}, lifetime 900",
+        "named by   aws_role",
+        f"grant      landing: access token of l@acme.iam.gserviceaccount.com, {SCOPE}, 900 s",
+        f"token      {Secret(TOKEN).fingerprint()}",
+        "           expires 2026-01-01T00:15:00Z",
+        "cache      bridged",
+        "bridged    token exchange: status 503",
+        f"policy     {'f' * 64}",
+        "took       1,234.6 ms: decision 1.5",
+        "record     1 of instance one",
+    ):
+        assert line in shown.splitlines()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(written(TOKEN)[0].keys() - {"request_id"})), JSON),
+    st.sampled_from([10**40, -(10**40), True]),
+)
+def test_a_forged_record_makes_a_page_and_never_a_crash(changes: dict[str, Any], odd: int) -> None:
+    record = written(TOKEN)[0] | {"durations_us": {"total": odd, "vend": odd}} | changes
+    result = run("find", "--request-id", "request-one-0", stdin=bare(record))
+    assert (result.exit_code, result.exception) == (0, None)
+    assert all(character.isprintable() or character == "\n" for character in result.stdout)
+
+
+def test_verify_tells_the_time_of_the_latest_record_not_of_the_last_read() -> None:
+    late, early = written("", "", instance="late"), written("", instance="early")
+    late[1]["time"] = "2026-01-02T00:00:00Z"
+    result = run("verify", stdin="\n".join(map(bare, [*late, *early])))
+    assert "2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z" in result.output
 
 
 def test_find_takes_the_token_from_standard_input(tmp_path: Path) -> None:
@@ -305,8 +443,10 @@ def test_find_says_when_the_record_was_altered() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fingerprint", "abc"], "64 hex digits"),
-        (["--fingerprint", "0" * 64, "--token-file", "token"], "not both"),
+        (["--fingerprint", "0123456"], "8 to 64 hex digits"),
+        (["--request-id", "0123456"], "8 characters or more"),
+        (["--request-id", "01234567", "--fingerprint", "0" * 64], "Give one of"),
+        (["--fingerprint", "0" * 64, "--token-file", "token"], "Give one of"),
         (["--token-file", "-", "-"], "only one"),
         (["--token-file", "-", "--key-file", "-", "log"], "only one"),
         (["--token-file", "-"], "only one"),
@@ -354,14 +494,6 @@ def test_the_token_is_asked_for_without_an_echo(tmp_path: Path) -> None:
     assert child.returncode == 0
     assert len(json.loads(output)) == 2
     assert TOKEN.encode() not in seen
-
-
-@pytest.mark.parametrize("command", [[], ["verify"], ["find"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    result = run(*command, "--help")
-    assert result.exit_code == 0
-    assert "Example: " in result.output
-    assert "tokenvend audit" in result.output
 
 
 def test_a_key_is_its_text_and_never_short() -> None:

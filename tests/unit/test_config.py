@@ -1,121 +1,281 @@
-"""Settings: all problems at once, and none undocumented."""
+"""Settings: compiled once, all problems at once, and none undocumented."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tokenvend.config.settings import SETTINGS, Settings, SettingsError
+from tokenvend.caller.aws import FunctionBinding, GatewayBinding
+from tokenvend.caller.aws_request import AwsSubjectTokenSettings
+from tokenvend.config.compiled import (
+    OnAws,
+    OnAzure,
+    SettingsError,
+    aws_settings,
+    azure_settings,
+)
+from tokenvend.config.settings import SETTINGS
+from tokenvend.identity.aws_session import OwnRole
+from tokenvend.policy_source import AzureBlob, PackagedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
 PROVIDER = (
     "//iam.googleapis.com/projects/123456789012/locations/global/"
     "workloadIdentityPools/tokenvend/providers/aws-prod"
 )
-GOOD = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER, "TOKENVEND_POLICY": "policy.toml"}
+ACCOUNT, TENANT = "111122223333", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+LOGIN = "login.microsoftonline.com"
+COMMON = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER, "TOKENVEND_POLICY": "policy.toml"}
+AWS = {**COMMON, "AWS_REGION": "us-east-1"}
+AZURE = {**COMMON, "TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://federation"}
 
 
-def test_two_settings_are_enough_and_the_rest_has_defaults() -> None:
-    settings = Settings.from_env(GOOD)
-    assert settings.google_provider == PROVIDER
-    assert settings.universe_domain == "googleapis.com"
-    assert settings.budget == 10
-    assert not settings.entra_tenants
+def issuer(**changes: Any) -> str:
+    """TOKENVEND_OIDC_ISSUERS with one entry."""
+    return json.dumps([{"issuer": "https://gitlab.com", "audiences": ["a"], **changes}])
 
 
-def test_the_functions_root_is_the_platforms() -> None:
-    assert Settings.from_env(GOOD | {"LAMBDA_TASK_ROOT": "/var/task"}).root == Path("/var/task")
-    azure = Settings.from_env(GOOD | {"AzureWebJobsScriptRoot": "/home/site"})
-    assert azure.root == Path("/home/site")
+def problems(
+    read: Callable[[Mapping[str, str]], Any], environ: Mapping[str, str], **changes: str
+) -> list[str]:
+    """What the operator is told of an environment; a change's name lacks its TOKENVEND_."""
+    changed = {f"TOKENVEND_{name}": value for name, value in changes.items()}
+    with pytest.raises(SettingsError, match="settings are wrong") as caught:
+        read({**environ, **changed})
+    return caught.value.problems
 
 
-def test_portals_spell_guids_in_either_case() -> None:
-    tenant = "3F2504E0-4F89-41D3-9A0C-0305E82C3301"
-    assert Settings.from_env(GOOD | {"TOKENVEND_ENTRA_TENANTS": tenant}).entra_tenants == (
-        tenant.lower(),
+def test_a_few_settings_are_enough_and_the_rest_has_defaults() -> None:
+    settings, aws = aws_settings(AWS)
+    assert (settings.provider, settings.policy) == (PROVIDER, PackagedFile("policy.toml"))
+    assert (settings.budget, settings.audit_required, settings.issuers) == (10, False, {})
+    assert settings.egress.hosts == ("sts.googleapis.com", "iamcredentials.googleapis.com")
+    assert aws == OnAws(region="us-east-1", gateway=None, function=None, role=None)
+    _, azure = azure_settings(AZURE)
+    assert azure == OnAzure(federation_audience="api://federation", client_id="", easy_auth=False)
+
+
+def test_settings_compile_into_what_an_endpoint_on_aws_is_made_of() -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/path/tokenvend"
+    settings, aws = aws_settings(
+        {
+            **AWS,
+            "AWS_LAMBDA_FUNCTION_NAME": "vend",
+            "LAMBDA_TASK_ROOT": "/var/task",
+            "TOKENVEND_GOOGLE_STS_REGION": "us-central1",
+            "TOKENVEND_AWS_ACCOUNT": ACCOUNT,
+            "TOKENVEND_AWS_API_IDS": "a1b2, c3d4,",
+            "TOKENVEND_AWS_GATEWAY_ALIAS": "live",
+            "TOKENVEND_AWS_ROLE_ARN": role,
+            "TOKENVEND_ENTRA_TENANTS": TENANT.upper(),
+            "TOKENVEND_ENTRA_AUDIENCES": "api://one",
+            "TOKENVEND_OIDC_ISSUERS": issuer(jwks_hosts=["keys.example"]),
+            "TOKENVEND_AUDIENCE": "//mine.example",
+            "TOKENVEND_AWS_REGIONS": "eu-west-1,cn-north-1",
+            "TOKENVEND_AWS_UNSIGNED_AUDIENCE": "true",
+        }
     )
+    assert aws.gateway == GatewayBinding(ACCOUNT, frozenset({"a1b2", "c3d4"}), "live")
+    assert aws.function == FunctionBinding(ACCOUNT, "vend")
+    assert aws.role == OwnRole(role)
+    assert settings.root == Path("/var/task")
+    assert settings.aws_requests == AwsSubjectTokenSettings(
+        frozenset({"eu-west-1", "cn-north-1"}), require_signed_audience=False
+    )
+    assert set(settings.issuers) == {
+        f"https://sts.windows.net/{TENANT}/",
+        f"https://{LOGIN}/{TENANT}/v2.0",
+        "https://gitlab.com",
+    }
+    assert set(settings.egress.hosts) == {
+        "sts.us-central1.rep.googleapis.com",
+        "iamcredentials.googleapis.com",
+        LOGIN,
+        "gitlab.com",
+        "keys.example",
+        "sts.eu-west-1.amazonaws.com",
+        "sts.cn-north-1.amazonaws.com.cn",
+        "sts.us-east-1.amazonaws.com",
+    }
 
 
-def test_an_oidc_issuer_is_read_whole() -> None:
-    text = '[{"issuer": "https://gitlab.com", "audiences": ["a"], "jwks_hosts": ["h.example"]}]'
-    (issuer,) = Settings.from_env(GOOD | {"TOKENVEND_OIDC_ISSUERS": text}).oidc_issuers
-    assert issuer.issuer == "https://gitlab.com"
-    assert issuer.hosts == {"gitlab.com", "h.example"}
+def test_settings_compile_into_what_an_endpoint_on_azure_is_made_of() -> None:
+    settings, azure = azure_settings(
+        {
+            **AZURE,
+            "AzureWebJobsScriptRoot": "/home/site",
+            "TOKENVEND_POLICY": "azure-blob:https://acme0.blob.core.windows.net/conf/p.toml",
+            "TOKENVEND_AZURE_CLIENT_ID": TENANT.upper(),
+            "TOKENVEND_ENTRA_TENANTS": TENANT,
+            "TOKENVEND_ENTRA_AUDIENCES": "api://one",
+            "TOKENVEND_EASY_AUTH": "true",
+        }
+    )
+    assert azure == OnAzure(
+        federation_audience="api://federation", client_id=TENANT, easy_auth=True
+    )
+    assert settings.root == Path("/home/site")
+    # Its host is no host of the endpoint's: the policy has a way out of its own.
+    assert settings.policy == AzureBlob("acme0.blob.core.windows.net", "conf", "p.toml")
+    assert "acme0.blob.core.windows.net" not in settings.egress.hosts
 
 
-def test_every_problem_is_reported_at_once() -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_env(
-            {
-                "TOKENVEND_GOOGLE_PROVIDER": "https:" + PROVIDER,
-                "TOKENVEND_BUDGET": "1e1",
-                "TOKENVEND_ENTRA_TENANTS": "common",
-                "TOKENVEND_AUDIT_REQUIRED": "yes",
-                "TOKENVEND_POLCY_FILE": "typo",
-            }
-        )
-    named = [problem.split()[0] for problem in caught.value.problems]
-    assert sorted(named) == [
-        "TOKENVEND_AUDIT_REQUIRED",
-        "TOKENVEND_BUDGET",
+def test_proxy_and_ca_bundle_are_honoured_as_everywhere() -> None:
+    network = {
+        "https_proxy": "proxy.example:3128",
+        "no_proxy": ".internal,a",
+        "SSL_CERT_FILE": "/ca",
+    }
+    egress = aws_settings({**AWS, **network})[0].egress
+    assert (egress.proxy, egress.no_proxy) == ("http://proxy.example:3128", (".internal", "a"))
+    assert egress.ca_bundle == "/ca"
+    upper = {"HTTPS_PROXY": "http://u:p@[::1]:1/", "NO_PROXY": "*", "REQUESTS_CA_BUNDLE": "/b"}
+    egress = aws_settings({**AWS, **network, **upper})[0].egress
+    assert (egress.proxy, egress.no_proxy, egress.ca_bundle) == ("http://u:p@[::1]:1", ("*",), "/b")
+
+
+def test_credentials_stay_live_and_show_in_no_repr() -> None:
+    environ = {**AWS, "AWS_SECRET_ACCESS_KEY": "canary-1", "TOKENVEND_AUDIT_KEY": "canary-2" * 4}
+    environ["HTTPS_PROXY"] = "http://user:canary-3@proxy.example"
+    settings, aws = aws_settings(environ)
+    environ["AWS_SESSION_TOKEN"] = "rotated"
+    assert settings.environ["AWS_SESSION_TOKEN"] == "rotated"
+    assert "canary" not in f"{settings!r} {aws!r}"
+
+
+@pytest.mark.parametrize("read", [aws_settings, azure_settings])
+def test_a_secret_in_the_wrong_setting_is_never_told(
+    read: Callable[[Mapping[str, str]], Any],
+) -> None:
+    names = [*(setting.name for setting in SETTINGS), "AWS_REGION", "HTTPS_PROXY"]
+    told = problems(read, dict.fromkeys(names, "a canary"))
+    assert len(told) >= len(SETTINGS) - 5
+    assert "canary" not in "".join(told)
+
+
+def test_every_problem_is_reported_at_once_combinations_and_the_platforms_needs_included() -> None:
+    told = problems(
+        aws_settings,
+        {"HTTPS_PROXY": "socks5://proxy.example", "AWS_LAMBDA_FUNCTION_NAME": "a b"},
+        GOOGLE_PROVIDER="https:" + PROVIDER,
+        BUDGET="1e1",
+        ENTRA_TENANTS="common",
+        AUDIT_REQUIRED="yes",
+        POLCY_FILE="typo",
+        AWS_API_IDS="a1b2",
+        EASY_AUTH="true",
+    )
+    assert [problem.split()[0] for problem in told] == [
+        "TOKENVEND_POLCY_FILE",
+        "TOKENVEND_EASY_AUTH",
+        "AWS_REGION",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "TOKENVEND_AWS_API_IDS",
+        "TOKENVEND_POLICY",
+        "TOKENVEND_ENTRA_TENANTS",
         "TOKENVEND_ENTRA_TENANTS",
         "TOKENVEND_GOOGLE_PROVIDER",
-        "TOKENVEND_POLCY_FILE",
-        "TOKENVEND_POLICY",
+        "HTTPS_PROXY",
+        "TOKENVEND_BUDGET",
+        "TOKENVEND_AUDIT_REQUIRED",
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("TOKENVEND_UNIVERSE_DOMAIN", "evil.example/path"),
-        ("TOKENVEND_UNIVERSE_DOMAIN", "googleapis.com:443"),
-        ("TOKENVEND_GOOGLE_STS_REGION", "us-central1.evil.example"),
-        ("TOKENVEND_AWS_ACCOUNT", "1"),
-        ("TOKENVEND_AWS_API_IDS", "a b"),
-        ("TOKENVEND_CACHE_ENTRIES", "0"),
-        ("TOKENVEND_POLICY", "azure-blob:https://evil.example/c/b"),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "http://x", "audiences": ["a"]}]'),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": []}]'),
-        ("TOKENVEND_OIDC_ISSUERS", "{}x"),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": "https://y"}]'),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": [1]}]'),
-        (
-            "TOKENVEND_OIDC_ISSUERS",
-            '[{"issuer": "https://x", "audiences": ["a"], "jwks_hosts": "y.example"}]',
-        ),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": ["a"], "typo": 1}]'),
-        ("TOKENVEND_AUDIENCE", "//iam.googleapis.com/projects/1/x"),
-        ("TOKENVEND_AUDIENCE", "//mine.example/projects/12"),
-        ("TOKENVEND_AUDIT_KEY", "short"),
+        ("UNIVERSE_DOMAIN", "evil.example/path"),
+        ("UNIVERSE_DOMAIN", "googleapis.com:443"),
+        ("GOOGLE_STS_REGION", "us-central1.evil.example"),
+        ("GOOGLE_STS_REGION", "us-east-1"),
+        ("AWS_REGIONS", "us-central1"),
+        ("AWS_REGIONS", "us-east-1.evil"),
+        ("AWS_REGIONS", "us-iso-east-1"),
+        ("AWS_ACCOUNT", "1"),
+        ("AWS_API_IDS", "*"),
+        ("AWS_API_IDS", "a" * 41),
+        ("AWS_GATEWAY_ALIAS", "17"),
+        ("AWS_ROLE_ARN", f"arn:aws:sts::{ACCOUNT}:assumed-role/tokenvend/x"),
+        ("AWS_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/{'a' * 44}"),
+        ("ENTRA_TENANTS", "common"),
+        ("ENTRA_AUDIENCES", "api://one api://two"),
+        ("ENTRA_AUDIENCES", "https:" + PROVIDER),
+        ("CACHE_ENTRIES", "0"),
+        ("POLICY", "azure-blob:https://evil.example/c/b"),
+        ("OIDC_ISSUERS", "{}x"),
+        ("OIDC_ISSUERS", issuer(issuer="http://x.example")),
+        ("OIDC_ISSUERS", issuer(issuer="https://user@x.example")),
+        ("OIDC_ISSUERS", issuer(issuer="https://x.example:8443")),
+        ("OIDC_ISSUERS", issuer(issuer="https://x.example?x")),
+        ("OIDC_ISSUERS", issuer(jwks_uri="http://x.example/keys")),
+        ("OIDC_ISSUERS", issuer(jwks_hosts="x.example")),
+        ("OIDC_ISSUERS", issuer(jwks_hosts=["*.example"])),
+        ("OIDC_ISSUERS", issuer(audiences=[])),
+        ("OIDC_ISSUERS", issuer(audiences="https://x")),
+        ("OIDC_ISSUERS", issuer(audiences=[1])),
+        ("OIDC_ISSUERS", issuer(audiences=["a", PROVIDER])),
+        ("OIDC_ISSUERS", issuer(typo=1)),
+        ("AUDIENCE", PROVIDER),
+        ("AUDIENCE", "//mine.example/projects/12"),
+        ("AUDIT_KEY", "short"),
     ],
 )
 def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match="settings are wrong"):
-        Settings.from_env(GOOD | {name: value})
+    told = problems(aws_settings, AWS, **{name: value})
+    assert told[0].startswith(f"TOKENVEND_{name} ")
+
+
+ENTRA = {"ENTRA_TENANTS": TENANT, "ENTRA_AUDIENCES": "api://one"}
+TENANT_TWICE = issuer(issuer=f"https://{LOGIN}/{TENANT}/v2.0")
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/tokenvend"
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("read", "environ", "changes", "told"),
     [
-        ("TOKENVEND_ENTRA_AUDIENCES", "api://two,api://one"),
-        ("TOKENVEND_ENTRA_AUDIENCES", "https:" + PROVIDER),
-        ("TOKENVEND_OIDC_ISSUERS", '[{"issuer": "https://x", "audiences": ["api://one"]}]'),
-        ("TOKENVEND_OIDC_ISSUERS", f'[{{"issuer": "https://x", "audiences": ["{PROVIDER}"]}}]'),
-        (
-            "TOKENVEND_OIDC_ISSUERS",
-            f'[{{"issuer": "https://x", "audiences": ["a", "https:{PROVIDER}"]}}]',
-        ),
+        (aws_settings, COMMON, {}, "AWS_REGION is missing"),
+        (azure_settings, COMMON, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is missing"),
+        (aws_settings, AWS, {**ENTRA, "EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH is for Azure"),
+        (aws_settings, AZURE | AWS, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is for Azure"),
+        (azure_settings, AZURE, {"AWS_ACCOUNT": ACCOUNT}, "TOKENVEND_AWS_ACCOUNT is for AWS"),
+        (aws_settings, AWS, {"POLICY": "azure-appconfig:https://acme0.azconfig.io/k"}, "TOKENVEND_POLICY names"),
+        (azure_settings, AZURE, {"POLICY": "ssm:/p"}, "TOKENVEND_POLICY names"),
+        (aws_settings, AWS, {"AWS_API_IDS": "a1b2"}, "TOKENVEND_AWS_API_IDS needs"),
+        (aws_settings, AWS, {"AWS_GATEWAY_ALIAS": "live"}, "TOKENVEND_AWS_GATEWAY_ALIAS needs"),
+        (aws_settings, AWS, {"ENTRA_TENANTS": TENANT}, "TOKENVEND_ENTRA_TENANTS needs"),
+        (aws_settings, AWS, {"ENTRA_AUDIENCES": "api://one"}, "TOKENVEND_ENTRA_AUDIENCES needs"),
+        (aws_settings, AWS, {"ENTRA_ALLOW_USERS": "true"}, "TOKENVEND_ENTRA_ALLOW_USERS needs"),
+        (azure_settings, AZURE, {"EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH needs"),
+        (aws_settings, AWS, {"AWS_REGIONS": "eu-west-1"}, "TOKENVEND_AWS_REGIONS needs"),
+        (aws_settings, AWS, {"AWS_UNSIGNED_AUDIENCE": "true"}, "TOKENVEND_AWS_UNSIGNED_AUDIENCE needs"),
+        (aws_settings, AWS, {"AWS_ACCOUNT": "4" * 12, "AWS_ROLE_ARN": ROLE}, "TOKENVEND_AWS_ROLE_ARN is of another account"),
+        (aws_settings, AWS, {"AWS_ROLE_ARN": ROLE.replace("aws", "aws-cn", 1)}, "TOKENVEND_AWS_ROLE_ARN is of another partition"),
+        (aws_settings, AWS, {**ENTRA, "OIDC_ISSUERS": TENANT_TWICE}, "TOKENVEND_OIDC_ISSUERS holds an issuer twice"),
+        (azure_settings, AZURE, {**ENTRA, "ENTRA_AUDIENCES": "api://a,api://federation"}, "TOKENVEND_ENTRA_AUDIENCES holds"),
+        (azure_settings, AZURE, {"OIDC_ISSUERS": issuer(audiences=["api://federation"])}, "TOKENVEND_OIDC_ISSUERS holds"),
+        (azure_settings, AZURE, {"AUDIENCE": "api://federation"}, "TOKENVEND_AUDIENCE holds"),
     ],
-)
-def test_googles_audience_is_never_the_callers(name: str, value: str) -> None:
-    federation = {"TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://one"}
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_env(GOOD | federation | {name: value})
-    (problem,) = caught.value.problems
-    assert problem.startswith(name)
-    assert "audience of their own" in problem
+    ids=str,
+)  # fmt: skip
+def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that_names_one(
+    read: Callable[[Mapping[str, str]], Any],
+    environ: Mapping[str, str],
+    changes: dict[str, str],
+    told: str,
+) -> None:
+    (problem,) = problems(read, environ, **changes)
+    assert problem.startswith(told)
+
+
+def test_what_the_other_cloud_needs_may_stand_empty() -> None:
+    assert aws_settings({**AWS, "TOKENVEND_AZURE_CLIENT_ID": "", "TOKENVEND_EASY_AUTH": "false"})
+    assert azure_settings({**AZURE, "TOKENVEND_AWS_ACCOUNT": ""})
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

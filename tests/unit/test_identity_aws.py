@@ -19,8 +19,9 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from tokenvend.identity import aws_sts
 from tokenvend.identity.aws import AwsIdentity, sign_get_caller_identity
-from tokenvend.identity.sigv4 import AwsCredentials, sts_host
+from tokenvend.identity.sigv4 import AwsCredentials
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 
 AUDIENCE = (
@@ -109,7 +110,7 @@ def test_a_subject_token_ends_with_its_signature_or_its_credentials(
     ],
 )
 def test_each_partition_has_its_endpoint(region: str, host: str) -> None:
-    assert sts_host(region) == host
+    assert aws_sts.host(region) == host
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,8 @@ def test_each_partition_has_its_endpoint(region: str, host: str) -> None:
     ["", "global", "us-east-1.evil.example", "US-EAST-1", "us-east-1/", "us-east-1\n", "1"],
 )
 def test_what_is_no_region_names_no_host(region: str) -> None:
-    with pytest.raises(Misconfigured):
-        sts_host(region)
+    with pytest.raises(ValueError, match="AWS region"):
+        aws_sts.host(region)
 
 
 @pytest.mark.parametrize("bad", ["", "has space", "line\nend", "tab\t", "ü", "\x00"])

@@ -167,24 +167,6 @@ def test_a_name_that_aws_would_refuse_is_never_sent(name: str) -> None:
     assert sender.calls == []
 
 
-@pytest.mark.parametrize(
-    "arn",
-    [
-        "",
-        "tokenvend",
-        "arn:aws:iam::111122223333:user/tokenvend",
-        "arn:aws:sts::111122223333:assumed-role/tokenvend/x",
-        "arn:aws:iam::1111:role/tokenvend",
-        "arn:aws:iam::111122223333:role/",
-        "arn:aws:iam::111122223333:role/a b",
-        f"{ROLE}\n",
-    ],
-)
-def test_what_is_no_role_is_a_setting_to_mend(arn: str) -> None:
-    with pytest.raises(Misconfigured):
-        OwnRole(arn)
-
-
 def test_a_roles_path_does_not_show_in_its_sessions() -> None:
     role = OwnRole("arn:aws-us-gov:iam::111122223333:role/some/path/tokenvend")
     assert role.session_arn("s1") == "arn:aws-us-gov:sts::111122223333:assumed-role/tokenvend/s1"

@@ -20,10 +20,14 @@ def answer(status: int = 200, body: bytes = b"", *headers: str) -> bytes:
 
 @dataclass
 class Upstream:
-    """Answers one step per request, the last step for ever; records what it was sent."""
+    """Answers one step per request, the last step for ever; records what it was sent.
+
+    `greeting` speaks in place of all that, as soon as somebody connects.
+    """
 
     steps: list[Step]
     tls: ssl.SSLContext | None = None
+    greeting: Callable[[socket.socket], None] | None = None
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -38,12 +42,17 @@ class Upstream:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            # As real servers do: no answer waits for the acknowledgement of a TLS ticket.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             threading.Thread(target=self.talk, args=(connection,), daemon=True).start()
 
     def talk(self, connection: socket.socket) -> None:
         connection.settimeout(10)
         with contextlib.suppress(OSError), connection:
+            if self.greeting is not None:
+                self.greeting(connection)
+                return
             if self.tls is None:
                 self.converse(connection)
                 return
@@ -80,10 +89,14 @@ def receive(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def upstream(*steps: Step, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+def upstream(
+    *steps: Step,
+    tls: ssl.SSLContext | None = None,
+    greeting: Callable[[socket.socket], None] | None = None,
+) -> Iterator[Upstream]:
     """A listening upstream with these steps."""
     listener = socket.create_server(("127.0.0.1", 0))
-    site = Upstream(list(steps), tls, port=listener.getsockname()[1])
+    site = Upstream(list(steps), tls, greeting, port=listener.getsockname()[1])
     thread = threading.Thread(target=site.serve, args=(listener,), daemon=True)
     thread.start()
     try:

@@ -286,7 +286,10 @@ class Cloud:
 
     def _start_admin(self) -> None:
         token = secrets.token_urlsafe(32)
-        server = self._serve(admin.site(token, self.environment_for, self.faults, self.clock))
+        site = admin.site(
+            token, self.environment_for, self.faults, self.clock, lambda: self.router.hosts
+        )
+        server = self._serve(site)
         self._write("admin.json", {"url": f"http://127.0.0.1:{server.port}", "token": token})
 
     def _publish(self) -> None:

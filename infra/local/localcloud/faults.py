@@ -70,6 +70,11 @@ class Faults:
         with self._lock:
             self._set.append(fault)
 
+    def listed(self) -> list[Fault]:
+        """The faults that are set, in the order in which they act."""
+        with self._lock:
+            return list(self._set)
+
     def clear(self) -> None:
         """Remove every fault."""
         with self._lock:

@@ -99,6 +99,11 @@ class Router:
         """Add or replace sites."""
         self._sites.update(sites)
 
+    @property
+    def hosts(self) -> list[str]:
+        """Every hostname and hostname pattern that is served, in order."""
+        return sorted(self._sites)
+
     def knows(self, host: str) -> bool:
         """Whether any site serves this hostname."""
         return self._find(host) is not None

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
     from tokenvend.model import Caller, TokenSpec
 
-# Bytes of JSON; the tables below keep every record under it, its place in the chain included.
+# All bounds are bytes of ASCII JSON. They keep every record under the first, its place in the chain
+# included.
 MAX_RECORD = 16 * 1024
-_MAX_TEXT = 512
-# Bytes of JSON, where a field needs more or less than that.
+MAX_TEXT = 512
+MAX_CLAIMS = 4096
+"""All that a token says of a caller: claims or roles."""
+# Where a field needs more or less than MAX_TEXT.
 _BOUNDS: Mapping[str, int] = {
-    "claims": 3072,
-    "scopes": 1536,
-    "roles": 1536,
+    "claims": MAX_CLAIMS,
+    "roles": MAX_CLAIMS,
+    "scopes": 1280,
     "delegates": 1024,
     "reason": 1536,
     "would_deny": 1024,
@@ -173,12 +176,12 @@ def _bounded(name: str, value: Any) -> Any:
         made_of = _MADE_OF.get(name)
         if made_of is not None and (len(value) > _MAX_ID or value.strip(made_of)):
             return f"[malformed, length {len(value)}]"
-        return _cut(value, _BOUNDS.get(name, _MAX_TEXT))
+        return _cut(value, _BOUNDS.get(name, MAX_TEXT))
     if isinstance(value, dict):
         return {key: _bounded(key, item) for key, item in value.items()}
     if isinstance(value, list | tuple | frozenset):
         items = sorted(value) if isinstance(value, frozenset) else list(value)
-        return _cut_list(items, _BOUNDS.get(name, _MAX_TEXT))
+        return _cut_list(items, _BOUNDS.get(name, MAX_TEXT))
     return value
 
 

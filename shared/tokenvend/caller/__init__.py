@@ -3,18 +3,18 @@
 What the platform in front authenticated decides wherever it authenticated somebody, and it has to
 hold on its own: an event that is not from our own gateway is refused, whatever bearer token comes
 with it. Where the platform authenticated nobody, App Service's client principal counts if the
-settings say that it is enforced, and otherwise exactly one bearer token, of an Entra tenant or an
-OpenID Connect issuer that is configured. Nothing configured accepts nobody.
+settings say that it is enforced, and otherwise exactly one bearer token, of an issuer that is
+configured. Nothing configured accepts nobody.
+
+A further kind of token is one more file beside `entra` and `oidc`, with an `Issuer` in it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from tokenvend.caller import entra as entra_tokens
-from tokenvend.caller import oidc
 from tokenvend.caller.aws import (
     FunctionBinding,
     GatewayBinding,
@@ -22,10 +22,9 @@ from tokenvend.caller.aws import (
     iam_caller,
     lambda_caller,
 )
-from tokenvend.caller.entra import EntraSettings
-from tokenvend.caller.oidc import OidcIssuer
-from tokenvend.caller.signed_jwt import read_unverified, refused
-from tokenvend.errors import InvalidRequest, Misconfigured, Unauthenticated
+from tokenvend.caller.entra import from_client_principal
+from tokenvend.caller.signed_jwt import check_times, read_unverified, refused, verified_claims
+from tokenvend.errors import InvalidRequest, Unauthenticated
 from tokenvend.model import (
     AwsIamIdentity,
     AwsJwtIdentity,
@@ -37,39 +36,59 @@ from tokenvend.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenvend.caller.jwks import KeySets
+    from tokenvend.caller.jwks import KeySets, KeySource
     from tokenvend.deadline import Deadline
     from tokenvend.model import AwsCaller, Caller, HttpRequest, PlatformIdentity
 
-    # subject_token.verify_aws_request with its settings: token, audience, deadline -> caller.
-    VerifyAwsRequest = Callable[[Secret, str, Deadline], AwsCaller]
+    # aws_request.verify_aws_request with its settings: token, audience, now, deadline -> caller.
+    VerifyAwsRequest = Callable[[Secret, str, float, Deadline], AwsCaller]
 
-__all__ = ["Authenticator", "EntraSettings", "FunctionBinding", "GatewayBinding", "OidcIssuer"]
-
-_DETAIL = "Send exactly one header `Authorization: Bearer TOKEN`, or sign the request (SigV4)."
 _JWT_TYPES = (SubjectTokenType.JWT, "urn:ietf:params:oauth:token-type:id_token")
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
+class Issuer(Protocol):
+    """Somebody whose tokens prove who is calling, and the caller that they prove."""
+
+    @property
+    def source(self) -> KeySource:
+        """Its name, exactly as its tokens spell it, and where its keys are."""
+        ...
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """What it may sign with."""
+        ...
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The times that its tokens must have, of `exp`, `iat` and `nbf`."""
+        ...
+
+    def caller(self, claims: Mapping[str, Any]) -> Caller:
+        """The caller in claims that someone we believe has verified. Raises Unauthenticated."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """What is configured about callers. `now`: epoch seconds."""
+    """What is configured about callers.
+
+    `advice`: what who brings no proof at all is told, since no two platforms take the same.
+    `issuers`: by their names. `easy_auth`: App Service enforces its authentication in front of us,
+    so that its X-MS-CLIENT-PRINCIPAL is believed; anybody can send that header where it does not.
+    """
 
     keys: KeySets
-    now: Callable[[], float]
+    advice: str
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
+    easy_auth: bool = False
     gateway: GatewayBinding | None = None
     function: FunctionBinding | None = None
-    entra: EntraSettings | None = None
-    issuers: tuple[OidcIssuer, ...] = ()
     aws_requests: VerifyAwsRequest | None = None
 
-    def __post_init__(self) -> None:
-        if len({issuer.issuer for issuer in self.issuers}) != len(self.issuers):
-            msg = "An OIDC issuer is configured twice: give one entry all its audiences."
-            raise Misconfigured(msg)
-
-    def authenticate(self, request: HttpRequest, deadline: Deadline) -> Caller:
-        """Whoever makes this request.
+    def authenticate(self, request: HttpRequest, now: float, deadline: Deadline) -> Caller:
+        """Whoever makes this request. `now`: epoch seconds.
 
         Raises Unauthenticated, and UpstreamUnavailable or DeadlineExceeded where the keys that
         would prove a token cannot be had.
@@ -77,78 +96,61 @@ class Authenticator:
         if request.platform is not None:
             return self._platform_caller(request.platform)
         principal = request.headers.get("x-ms-client-principal")
-        if self.entra is not None and self.entra.easy_auth and principal is not None:
-            return entra_tokens.from_client_principal(principal, self.entra)
-        return self.verify_jwt(_bearer(request.headers), deadline)
+        if self.easy_auth and principal is not None:
+            return from_client_principal(principal, self.issuers)
+        # Two headers arrive as one with a comma, which no bearer token can hold.
+        bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        if bearer is None:
+            raise Unauthenticated(self.advice, cause="no bearer token, or more than one")
+        return self.verify_jwt(Secret(bearer[1]), now, deadline)
 
     def authenticate_subject_token(
-        self, token_type: str, token: Secret, audience: str, deadline: Deadline
+        self, token_type: str, token: Secret, audience: str, now: float, deadline: Deadline
     ) -> Caller:
         """The caller that a subject token of RFC 8693 proves, for whom no gateway vouched.
 
         `audience`: the request's; a signed GetCallerIdentity request has to name the same. A JWT
-        names its own. Raises InvalidRequest for a malformed token, otherwise as `authenticate`.
+        names its own. `now`: epoch seconds. Raises InvalidRequest for a malformed token, otherwise
+        as `authenticate`.
         """
         if token_type in _JWT_TYPES:
-            return self.verify_jwt(token, deadline)
+            return self.verify_jwt(token, now, deadline)
         if token_type != SubjectTokenType.AWS4_REQUEST or self.aws_requests is None:
             raise InvalidRequest("This endpoint takes no `subject_token_type` like this.")
-        return self.aws_requests(token, audience, deadline)
+        return self.aws_requests(token, audience, now, deadline)
 
-    def verify_jwt(self, token: Secret, deadline: Deadline) -> Caller:
+    def verify_jwt(self, token: Secret, now: float, deadline: Deadline) -> Caller:
         """The caller a JWT proves, as bearer token or as subject token. Raises as `authenticate`.
 
         The issuer it claims is looked up first: a stranger's token starts no request.
         """
         unverified = read_unverified(token)
-        name = unverified.unverified_issuer
-        if self.entra is not None and (tenant := entra_tokens.issuer_of(self.entra, name)):
-            return entra_tokens.verify(
-                unverified, tenant, self.entra, self.keys, self.now(), deadline
-            )
-        return oidc.verify(unverified, self._issuer(name), self.keys, self.now(), deadline)
+        issuer = self._issuer(unverified.unverified_issuer)
+        claims = verified_claims(unverified, issuer.source, issuer.algorithms, self.keys, deadline)
+        check_times(claims, now, issuer.times)
+        return issuer.caller(claims)
 
     def _platform_caller(self, platform: PlatformIdentity) -> Caller:
         match platform:
             case AwsIamIdentity():
                 return iam_caller(platform, self.gateway)
             case AwsJwtIdentity():
+                # Its authorizer has verified signature and times.
                 check_gateway(platform, self.gateway)
-                return self._authorized_caller(platform.claims)
+                claims = {name: _parsed(text) for name, text in platform.claims.items()}
+                return self._issuer(platform.claims.get("iss", "")).caller(claims)
             case LambdaInvocation():
                 return lambda_caller(platform, self.function)
             case _:
                 assert_never(platform)
 
-    def _authorized_caller(self, texts: Mapping[str, str]) -> Caller:
-        """The caller in the claims of a JWT authorizer, which verified signature and times.
-
-        It writes every claim as text, a list as `[a b]`.
-        """
-        claims: dict[str, Any] = {**texts, "aud": _single(texts.get("aud", ""))}
-        name = texts.get("iss", "")
-        if self.entra is not None and (tenant := entra_tokens.issuer_of(self.entra, name)):
-            roles = texts.get("roles", "[]").removeprefix("[").removesuffix("]").split()
-            return entra_tokens.caller_of({**claims, "roles": roles}, tenant, self.entra)
-        return oidc.caller_of(claims, self._issuer(name))
-
-    def _issuer(self, unverified_issuer: str) -> OidcIssuer:
-        for issuer in self.issuers:
-            if issuer.issuer == unverified_issuer:
-                return issuer
-        raise refused(cause="token of an issuer that is not configured")
+    def _issuer(self, unverified_name: str) -> Issuer:
+        issuer = self.issuers.get(unverified_name)
+        if issuer is None:
+            raise refused(cause="token of an issuer that is not configured")
+        return issuer
 
 
-def _bearer(headers: Mapping[str, str]) -> Secret:
-    # Two headers arrive as one with a comma, which no bearer token can hold.
-    match = _BEARER.fullmatch(headers.get("authorization", ""))
-    if match is None:
-        raise Unauthenticated(_DETAIL, cause="no bearer token, or more than one")
-    return Secret(match[1])
-
-
-def _single(audience: str) -> str:
-    # A list of two has a blank in it and so equals no audience of ours.
-    if audience.startswith("[") and audience.endswith("]"):
-        return audience[1:-1]
-    return audience
+def _parsed(text: str) -> str | list[str]:
+    """A claim as a JWT authorizer writes it: every value as text, a list as `[a b]`."""
+    return text[1:-1].split() if text.startswith("[") and text.endswith("]") else text

@@ -28,12 +28,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from tokenvend.caller.aws import principal
-from tokenvend.errors import (
-    InvalidRequest,
-    Misconfigured,
-    TokenvendError,
-    Unauthenticated,
-)
+from tokenvend.errors import InvalidRequest, TokenvendError, Unauthenticated
 from tokenvend.identity import aws_sts
 from tokenvend.transport import Call
 from tokenvend.wire.objects import read_object
@@ -83,28 +78,10 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class AwsSubjectTokenSettings:
-    """Whose signed requests count.
+    """Whose signed requests count. `regions`: AWS regions whose STS we ask."""
 
-    `audience`: what the request must name in x-goog-cloud-target-resource; ours, never Google's
-    provider. `regions`: AWS regions whose STS we ask.
-    """
-
-    audience: str
     regions: frozenset[str]
     require_signed_audience: bool = True
-
-    def __post_init__(self) -> None:
-        if not _HEADERS[TARGET].fullmatch(self.audience) or self.audience.startswith(_GOOGLE):
-            # A request for Google's provider is a Google subject token: it must not work twice.
-            msg = "The audience of AWS subject tokens must be our own, not a Google provider's."
-            raise Misconfigured(msg)
-        try:
-            hosts = self.hosts
-        except ValueError:
-            hosts = {}
-        if not hosts:
-            msg = "AWS subject tokens need the AWS regions they may be signed for."
-            raise Misconfigured(msg)
 
     @property
     def hosts(self) -> Mapping[str, str]:
@@ -114,22 +91,31 @@ class AwsSubjectTokenSettings:
 
 def verify_aws_request(
     token: Secret,
-    settings: AwsSubjectTokenSettings,
-    sender: Sender,
+    audience: str,
     now: float,
     deadline: Deadline,
+    *,
+    settings: AwsSubjectTokenSettings,
+    sender: Sender,
 ) -> AwsCaller:
     """The IAM principal that signed the request. `now`: epoch seconds.
 
     `token` is the subject token as the form or JSON field held it, still URL-encoded itself.
+    `audience`: what it must name in x-goog-cloud-target-resource, this endpoint or a grant of its.
     Raises InvalidRequest for what is not such a request, Unauthenticated for one that proves
     nothing to us, RateLimited, UpstreamUnavailable or DeadlineExceeded for AWS STS's part.
     """
     document = _read(token)
-    host = _host_of(document, settings)
+    hosts = settings.hosts
+    host = _host_of(document, hosts)
     headers = _headers(document.get("headers"), host)
-    signed = _check_signature(headers, settings.hosts[host], now)
-    _check_target(headers[TARGET], settings, is_signed=TARGET in signed)
+    signed = _check_signature(headers, hosts[host], now)
+    _check_target(headers[TARGET], audience)
+    if settings.require_signed_audience and TARGET not in signed:
+        raise Unauthenticated(
+            f"The request's {TARGET} must be among its signed headers.",
+            cause="AWS subject token with an unsigned audience",
+        )
     call = Call(
         "POST",
         f"https://{host}/?Action=GetCallerIdentity&Version=2011-06-15",
@@ -138,7 +124,7 @@ def verify_aws_request(
     )
     answer = sender.send(call, deadline, repeatable=True)
     arn, account = _identity(answer, now)
-    if arn.split(":")[1:2] != [aws_sts.partition(settings.hosts[host])]:
+    if arn.split(":")[1:2] != [aws_sts.partition(hosts[host])]:
         raise aws_sts.unusable("AWS STS named a principal of another partition")
     return principal(arn, account)
 
@@ -146,51 +132,50 @@ def verify_aws_request(
 def _read(token: Secret) -> dict[str, Any]:
     text = token.reveal()
     if len(text) > MAX_TOKEN:
-        msg = f"The subject token is longer than {MAX_TOKEN} characters."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(f"The subject token is longer than {MAX_TOKEN} characters.")
     try:
         document = read_object(unquote_to_bytes(text.replace("+", " ")))
     except ValueError:
         document = {}
     if document.keys() != {"url", "method", "headers"}:
-        msg = "The subject token must be URL-encoded JSON with `url`, `method` and `headers`."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            "The subject token must be URL-encoded JSON with `url`, `method` and `headers`."
+        )
     return document
 
 
-def _host_of(document: Mapping[str, Any], settings: AwsSubjectTokenSettings) -> str:
+def _host_of(document: Mapping[str, Any], hosts: Mapping[str, str]) -> str:
     """The host of a configured region's AWS STS that the request is for."""
     url, method = document["url"], document["method"]
     match = _URL.fullmatch(url) if isinstance(url, str) else None
     if method != "POST" or match is None or match["query"] not in _QUERIES:
-        msg = (
+        raise InvalidRequest(
             "The signed request must be POST https://sts.REGION.amazonaws.com"
             "?Action=GetCallerIdentity&Version=2011-06-15."
         )
-        raise InvalidRequest(msg)
-    if match["host"] not in settings.hosts:
-        msg = "The signed request is not for AWS STS in a region that this endpoint accepts."
-        raise InvalidRequest(msg)
+    if match["host"] not in hosts:
+        raise InvalidRequest(
+            "The signed request is not for AWS STS in a region that this endpoint accepts."
+        )
     return match["host"]
 
 
 def _headers(entries: object, host: str) -> dict[str, str]:
     """The headers we know, each once, lower case."""
     if not isinstance(entries, list):
-        msg = "The signed request's `headers` must be a list of {key, value}."
-        raise InvalidRequest(msg)
+        raise InvalidRequest("The signed request's `headers` must be a list of {key, value}.")
     headers: dict[str, str] = {}
     for entry in entries:
         name, value = _header(entry)
         # Google's Java client lists the target resource twice; the same value twice is one value.
         if name in headers and (name != TARGET or headers[name] != value):
-            msg = f"The signed request has the header {name} more than once."
-            raise InvalidRequest(msg)
+            raise InvalidRequest(f"The signed request has the header {name} more than once.")
         headers[name] = value
     missing = [name for name in _REQUIRED if name not in headers]
     if missing or headers["host"] != host:
-        msg = f"The signed request needs the headers {', '.join(_REQUIRED)}, host as in its URL."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            f"The signed request needs the headers {', '.join(_REQUIRED)}, host as in its URL."
+        )
     return headers
 
 
@@ -198,16 +183,13 @@ def _header(entry: object) -> tuple[str, str]:
     pair = entry if isinstance(entry, dict) else {}
     name, value = pair.get("key"), pair.get("value")
     if pair.keys() != {"key", "value"} or not isinstance(name, str) or not isinstance(value, str):
-        msg = "Every header of the signed request must be {key, value}, both text."
-        raise InvalidRequest(msg)
+        raise InvalidRequest("Every header of the signed request must be {key, value}, both text.")
     pattern = _HEADERS.get(name.lower())
     if pattern is None:
         shown = name if _HEADER_NAME.fullmatch(name) else "that this endpoint does not know"
-        msg = f"The signed request has a header {shown}: leave it out."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(f"The signed request has a header {shown}: leave it out.")
     if not pattern.fullmatch(value):
-        msg = f"The signed request's header {name.lower()} is malformed."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(f"The signed request's header {name.lower()} is malformed.")
     return name.lower(), value
 
 
@@ -215,38 +197,42 @@ def _check_signature(headers: Mapping[str, str], region: str, now: float) -> tup
     """The signed headers' names, once scope and date fit; AWS alone can check the signature."""
     authorization = _AUTHORIZATION.fullmatch(headers["authorization"])
     if authorization is None:
-        msg = "The signed request's header authorization is malformed."
-        raise InvalidRequest(msg)
+        raise InvalidRequest("The signed request's header authorization is malformed.")
     signed = tuple(authorization["signed"].split(";"))
     covered = {name for name in headers if name == "host" or name.startswith("x-amz-")}
     if len(set(signed)) != len(signed) or not covered <= set(signed) <= headers.keys():
-        msg = "The signature must cover host and every x-amz- header, and only headers given."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            "The signature must cover host and every x-amz- header, and only headers given."
+        )
     if (authorization["region"], authorization["service"]) != (region, "sts"):
-        msg = "The signature must be for the service sts in the region of the request's host."
-        raise InvalidRequest(msg)
+        raise InvalidRequest(
+            "The signature must be for the service sts in the region of the request's host."
+        )
     date = headers["x-amz-date"]
     try:
         signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        msg = "The signed request's header x-amz-date is malformed."
-        raise InvalidRequest(msg) from None
+        raise InvalidRequest("The signed request's header x-amz-date is malformed.") from None
     if date[:8] != authorization["day"] or not -MAX_SKEW <= now - signed_at <= MAX_AGE:
-        msg = f"The request was not signed within the last {MAX_AGE} seconds: sign a new one."
-        raise Unauthenticated(msg, cause="AWS subject token out of its time")
+        raise Unauthenticated(
+            f"The request was not signed within the last {MAX_AGE} seconds: sign a new one.",
+            cause="AWS subject token out of its time",
+        )
     return signed
 
 
-def _check_target(target: str, settings: AwsSubjectTokenSettings, *, is_signed: bool) -> None:
+def _check_target(target: str, audience: str) -> None:
     if target.startswith(_GOOGLE):
-        msg = "The request is signed for a Google provider: sign one for this endpoint."
-        raise Unauthenticated(msg, cause="AWS subject token meant for Google")
-    if target != settings.audience:
-        msg = f"The request's {TARGET} must be this endpoint's audience."
-        raise Unauthenticated(msg, cause="AWS subject token for another audience")
-    if settings.require_signed_audience and not is_signed:
-        msg = f"The request's {TARGET} must be among its signed headers."
-        raise Unauthenticated(msg, cause="AWS subject token with an unsigned audience")
+        # A request for Google's provider is a Google subject token: it must not work twice.
+        raise Unauthenticated(
+            "The request is signed for a Google provider: sign one for this endpoint.",
+            cause="AWS subject token meant for Google",
+        )
+    if target != audience:
+        raise Unauthenticated(
+            f"The request's {TARGET} must be this endpoint's audience.",
+            cause="AWS subject token for another audience",
+        )
 
 
 def _identity(answer: Answer, now: float) -> tuple[str, str]:
@@ -263,6 +249,8 @@ def _refusal(answer: Answer, now: float) -> TokenvendError:
         return throttled
     cause = f"AWS STS answered {answer.status}, {aws_sts.error_code(answer)}"
     if answer.status in {400, 401, 403}:
-        msg = "AWS does not accept the signed request: sign a new one with valid credentials."
-        return Unauthenticated(msg, cause=cause)
+        return Unauthenticated(
+            "AWS does not accept the signed request: sign a new one with valid credentials.",
+            cause=cause,
+        )
     return aws_sts.unusable(cause)

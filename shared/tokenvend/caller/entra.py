@@ -11,40 +11,34 @@ by validating claims".
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenvend.caller.jwks import KeySource
 from tokenvend.caller.signed_jwt import (
     check_issuer_and_audience,
-    check_times,
+    check_recordable,
     refused,
     text_claim,
-    verified_claims,
 )
-from tokenvend.errors import Misconfigured
+from tokenvend.identifiers import APP_ROLE, GUID
 from tokenvend.model import EntraCaller
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenvend.caller.jwks import KeySets
-    from tokenvend.caller.signed_jwt import UnverifiedToken
-    from tokenvend.deadline import Deadline
+    from tokenvend.caller import Issuer
 
 LOGIN_HOST = "login.microsoftonline.com"
 MAX_CLIENT_PRINCIPAL = 32 * 1024
 
 _V1, _V2 = "1.0", "2.0"
-# As Entra's multi-tenant documents spell them, placeholder included.
-_ISSUERS = ("https://sts.windows.net/{tenantid}/", f"https://{LOGIN_HOST}/{{tenantid}}/v2.0")
-_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# The tenant may be any text here: it is only looked up among the configured ones.
-_ISSUER = re.compile(
-    rf"https://(?:sts\.windows\.net/(?P<v1>[^/]+)/|{re.escape(LOGIN_HOST)}/(?P<v2>[^/]+)/v2\.0)"
-)
+# By what its tokens' `ver` says, as Entra's multi-tenant documents spell them.
+_ISSUERS = {
+    _V1: "https://sts.windows.net/{tenantid}/",
+    _V2: f"https://{LOGIN_HOST}/{{tenantid}}/v2.0",
+}
 # App Service hands some claims on under the names of .NET's claim types.
 _CLAIM_TYPES = {
     "http://schemas.microsoft.com/identity/claims/objectidentifier": "oid",
@@ -62,37 +56,33 @@ class EntraSettings:
     `tenants`: tenant ids, lower-case GUIDs. `audiences`: our own application's client id and
     identifier URIs; never the audience of Google's provider, whose tokens Google would take.
     `allow_users`: accept people's tokens too. `required_roles`: app roles that every caller needs.
-    `easy_auth`: App Service enforces its authentication in front of us, so that its
-    X-MS-CLIENT-PRINCIPAL header can be believed; anybody can send that header where it does not.
     """
 
     tenants: frozenset[str]
     audiences: frozenset[str]
     allow_users: bool = False
     required_roles: frozenset[str] = frozenset()
-    easy_auth: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.tenants or not all(_GUID.fullmatch(tenant) for tenant in self.tenants):
-            msg = "Entra tenants must be tenant ids (lower-case GUIDs); `common` is no tenant."
-            raise Misconfigured(msg)
-        if not self.audiences or not all(self.audiences):
-            msg = "Entra needs this endpoint's own audience: its client id or identifier URI."
-            raise Misconfigured(msg)
 
     @property
-    def hosts(self) -> frozenset[str]:
-        """The hosts that keys come from, for the transport's list."""
-        return frozenset({LOGIN_HOST})
+    def issuers(self) -> tuple[TenantIssuer, ...]:
+        """Both issuers of every tenant."""
+        return tuple(
+            TenantIssuer(tenant, version, self)
+            for tenant in sorted(self.tenants)
+            for version in _ISSUERS
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TenantIssuer:
     """One of a configured tenant's two issuers; `version`: what its tokens' `ver` says."""
 
-    name: str
+    algorithms: ClassVar = frozenset({"RS256"})
+    times: ClassVar = ("exp", "iat", "nbf")
+
     tenant: str
     version: str
+    settings: EntraSettings
 
     @property
     def source(self) -> KeySource:
@@ -100,64 +90,39 @@ class TenantIssuer:
         path = "discovery/keys" if self.version == _V1 else "discovery/v2.0/keys"
         # Storm-0558 signed enterprise tokens with a key of the consumer service: a key that names
         # its issuer verifies that issuer's tokens and no others.
-        own = {form.format(tenantid=self.tenant) for form in _ISSUERS} | set(_ISSUERS)
-        uri = f"https://{LOGIN_HOST}/{self.tenant}/{path}"
-        return KeySource(self.name, uri, key_issuers=frozenset(own))
+        own = {form.format(tenantid=self.tenant) for form in _ISSUERS.values()}
+        return KeySource(
+            _ISSUERS[self.version].format(tenantid=self.tenant),
+            f"https://{LOGIN_HOST}/{self.tenant}/{path}",
+            frozenset({LOGIN_HOST}),
+            key_issuers=frozenset(own.union(_ISSUERS.values())),
+        )
+
+    def caller(self, claims: Mapping[str, Any]) -> EntraCaller:
+        """The caller in claims that someone we believe has verified. Raises Unauthenticated."""
+        check_issuer_and_audience(claims, self.source.issuer, self.settings.audiences)
+        if claims.get("ver") != self.version:
+            raise refused(cause="token version does not fit its issuer")
+        if claims.get("tid") != self.tenant:
+            raise refused(cause="tid does not fit the issuer")
+        # An ID token names no client application: without this, one would pass as an access token.
+        app_id = _guid(claims, "appid" if self.version == _V1 else "azp")
+        object_id = _guid(claims, "oid")
+        is_user = not _is_application(claims)
+        if is_user and not self.settings.allow_users:
+            raise refused(cause="token of a user where only applications may call")
+        roles = _roles(claims)
+        if not self.settings.required_roles <= roles:
+            raise refused(cause="token lacks a required app role")
+        return EntraCaller(self.tenant, object_id, app_id, roles, is_user)
 
 
-def issuer_of(settings: EntraSettings, unverified_issuer: str) -> TenantIssuer | None:
-    """The configured tenant's issuer of exactly this name, None where there is none."""
-    match = _ISSUER.fullmatch(unverified_issuer)
-    tenant = (match["v1"] or match["v2"]) if match else None
-    if match is None or tenant not in settings.tenants:
-        return None
-    return TenantIssuer(unverified_issuer, tenant, _V1 if match["v1"] else _V2)
-
-
-def verify(
-    token: UnverifiedToken,
-    issuer: TenantIssuer,
-    settings: EntraSettings,
-    keys: KeySets,
-    now: float,
-    deadline: Deadline,
-) -> EntraCaller:
-    """The caller an Entra token proves. `now`: epoch seconds.
-
-    Raises Unauthenticated, and UpstreamUnavailable where Entra's keys cannot be had.
+def from_client_principal(header: str, issuers: Mapping[str, Issuer]) -> EntraCaller:
+    """The caller in App Service's X-MS-CLIENT-PRINCIPAL header; who calls this must have reason to
+    believe it. `issuers`: by their names. Raises Unauthenticated.
     """
-    claims = verified_claims(token, issuer.source, {"RS256"}, keys, deadline)
-    check_times(claims, now, ("exp", "iat", "nbf"))
-    return caller_of(claims, issuer, settings)
-
-
-def caller_of(
-    claims: Mapping[str, Any], issuer: TenantIssuer, settings: EntraSettings
-) -> EntraCaller:
-    """The caller in claims that someone we believe has verified. Raises Unauthenticated."""
-    check_issuer_and_audience(claims, issuer.name, settings.audiences)
-    if claims.get("ver") != issuer.version:
-        raise refused(cause="token version does not fit its issuer")
-    if claims.get("tid") != issuer.tenant:
-        raise refused(cause="tid does not fit the issuer")
-    # An ID token names no client application: without this, one would pass as an access token.
-    app_id = _guid(claims, "appid" if issuer.version == _V1 else "azp")
-    object_id = _guid(claims, "oid")
-    if not settings.allow_users and not _is_application(claims):
-        raise refused(cause="token of a user where only applications may call")
-    roles = _roles(claims)
-    if not settings.required_roles <= roles:
-        raise refused(cause="token lacks a required app role")
-    return EntraCaller(issuer.tenant, object_id, app_id, roles)
-
-
-def from_client_principal(header: str, settings: EntraSettings) -> EntraCaller:
-    """The caller in App Service's X-MS-CLIENT-PRINCIPAL header, which `easy_auth` lets us believe.
-
-    Raises Unauthenticated.
-    """
-    if not settings.easy_auth or len(header) > MAX_CLIENT_PRINCIPAL:
-        raise refused(cause="client principal header is not to be believed, or too long")
+    if len(header) > MAX_CLIENT_PRINCIPAL:
+        raise refused(cause="client principal header is too long")
     try:
         document = read_object(base64.b64decode(header, validate=True))
     except ValueError:
@@ -165,10 +130,10 @@ def from_client_principal(header: str, settings: EntraSettings) -> EntraCaller:
     if document.get("auth_typ") != "aad":
         raise refused(cause="client principal is not Entra's")
     claims = _flat(document.get("claims"), document.get("role_typ"))
-    issuer = issuer_of(settings, text_claim(claims, "iss"))
-    if issuer is None:
+    issuer = issuers.get(text_claim(claims, "iss"))
+    if not isinstance(issuer, TenantIssuer):
         raise refused(cause="client principal of a tenant that is not configured")
-    return caller_of(claims, issuer, settings)
+    return issuer.caller(claims)
 
 
 def _is_application(claims: Mapping[str, Any]) -> bool:
@@ -181,7 +146,7 @@ def _is_application(claims: Mapping[str, Any]) -> bool:
 
 def _guid(claims: Mapping[str, Any], name: str) -> str:
     value = text_claim(claims, name)
-    if not _GUID.fullmatch(value):
+    if not GUID.fullmatch(value):
         raise refused(cause=f"{name} is not a GUID")
     return value
 
@@ -190,7 +155,10 @@ def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
     roles = claims.get("roles", [])
     if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
         raise refused(cause="roles are not a list of names")
-    return frozenset(roles)
+    # What is no app role's value fits no condition.
+    known = frozenset(role for role in roles if APP_ROLE.fullmatch(role))
+    check_recordable(known)
+    return known
 
 
 def _flat(entries: object, role_type: object) -> dict[str, Any]:

@@ -10,15 +10,17 @@ by their `typ`. RFC 7515, RFC 7519, RFC 8725.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tokenvend.audit.record import MAX_CLAIMS, MAX_TEXT
 from tokenvend.errors import Unauthenticated
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from tokenvend.caller.jwks import KeySets, KeySource
     from tokenvend.deadline import Deadline
@@ -144,11 +146,23 @@ def check_times(claims: Mapping[str, Any], now: float, required: Collection[str]
 
 
 def text_claim(claims: Mapping[str, Any], name: str) -> str:
-    """A claim that must be text of 1 to 1,024 characters. Raises Unauthenticated."""
+    """A claim that must be text of 1 to MAX_TEXT characters. Raises Unauthenticated."""
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 1024:  # noqa: PLR2004 - said above
+    if not isinstance(value, str) or not 0 < recorded_length(value) <= MAX_TEXT:
         raise refused(cause=f"token without {name}")
     return value
+
+
+def recorded_length(text: str) -> int:
+    """The characters that a text takes in an audit record, which is JSON in ASCII."""
+    return len(json.dumps(text)) - 2
+
+
+def check_recordable(texts: Iterable[str]) -> None:
+    """Whether an audit record can hold all of what a token says. Raises Unauthenticated."""
+    # Each in quotes, with a comma and a bracket; and two brackets around all.
+    if sum(recorded_length(text) + 4 for text in texts) + 2 > MAX_CLAIMS:
+        raise refused(cause="token says more than an audit record can hold")
 
 
 def _object(segment: str) -> dict[str, Any]:

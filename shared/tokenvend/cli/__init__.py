@@ -1,5 +1,8 @@
 """The `tokenvend` command. Each subcommand's module is imported only when it is asked for."""
 
+# click takes the backspace in a docstring for "keep these lines as they are".
+# ruff: noqa: D301
+
 from __future__ import annotations
 
 import importlib
@@ -34,7 +37,11 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tokenvend")
 def main() -> None:
-    """Keyless Google Cloud tokens for AWS and Azure workloads."""
+    """Keyless Google Cloud tokens for AWS and Azure workloads.
+
+    \b
+    Example: tokenvend policy lint policy.toml
+    """

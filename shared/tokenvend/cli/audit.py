@@ -1,4 +1,4 @@
-"""`tokenvend audit`: whether a log is whole, and which request handed out a token. Asks no cloud.
+"""`tokenvend audit`: whether a log is whole, and what became of a request or token. Asks no cloud.
 
 Exit codes: 0 for yes (whole, found), 1 for no, 2 where the question could not be asked. A token is
 never taken from the command line: every user of a machine sees the arguments of its processes.
@@ -9,7 +9,6 @@ never taken from the command line: every user of a machine sees the arguments of
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import asdict, dataclass, field
@@ -17,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
-from tokenvend.audit.chain import fingerprint_key, is_intact
+from tokenvend.audit.chain import fingerprint_key
 from tokenvend.audit.chain import verify as verify_chain
+from tokenvend.cli.output import FILE_OR_STDIN, json_option, new_console, print_json
 from tokenvend.cli.records import UnreadableLogError, read_logs
+from tokenvend.cli.request_page import print_page, printable, summary
 from tokenvend.model import Secret
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ _NO = 1
 _MAX_SECRET = 64 * 1024
 _STDIN = Path("-")
 
-_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group()
 def audit() -> None:
-    """Check the audit log, and find the request that got a token, offline.
+    """Find what became of a request or token; check the log.
+
+    Asks no cloud.
 
     LOG is a file as the logs were exported (also .gz) or - for standard input: lines of either
-    function, with or without what their hosts put around them, other lines between them.
+    function, with or without what their hosts put around them, other lines between them. JSON and
+    CSV of CloudWatch, Logs Insights and Application Insights are read as well.
 
     \b
     Example: tokenvend audit verify audit.log
@@ -49,9 +49,9 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("logs", metavar="[LOG]...", type=_file, nargs=-1)
+@click.argument("logs", metavar="[LOG]...", type=FILE_OR_STDIN, nargs=-1)
 @click.option("--partial", is_flag=True, help="The log begins in the middle of an instance's life.")
-@_json
+@json_option
 def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
     """Find altered, missing, doubled and moved records.
 
@@ -60,20 +60,21 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
     is wrong, with 2 when there is no record at all.
 
     \b
-    Example: aws logs tail /aws/lambda/tokenvend --since 1d | tokenvend audit verify --partial
+    Example: aws logs tail /aws/lambda/tokenvend --since 1d |
+               tokenvend audit verify --partial
     """
     seen = _Seen()
-    console = _console()
+    console = new_console()
     problems = []
     for problem in verify_chain(_counted(logs, seen), from_start=not partial):
         problems.append(asdict(problem))
         if not as_json:
             console.print(f"[red]✗[/] {_shown(str(problem))} [dim]{_shown(problem.instance)}[/]")
     if not seen.records:
-        raise click.UsageError("There is no audit record in what was read.")
+        raise click.UsageError(_NO_RECORD)
     if as_json:
         counts = {"records": seen.records, "instances": len(seen.instances)}
-        _print_json({"whole": not problems, **counts, "problems": problems})
+        print_json({"whole": not problems, **counts, "problems": problems})
     else:
         verdict = f"[red]{_some(len(problems), 'problem')}[/]" if problems else "[green]whole[/]"
         console.print(
@@ -85,55 +86,99 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
 
 
 @audit.command()
-@click.argument("logs", metavar="[LOG]...", type=_file, nargs=-1)
+@click.argument("logs", metavar="[LOG]...", type=FILE_OR_STDIN, nargs=-1)
 @click.option(
-    "--token-file", type=_file, help="Holds the token; - for standard input. Asked for if absent."
+    "--request-id",
+    metavar="ID",
+    help="The request's id: ours, the gateway's or host's, or Google's; 8 characters may do.",
 )
-@click.option("--fingerprint", metavar="HEX", help="The token's fingerprint, in its place.")
+@click.option(
+    "--token-file",
+    type=FILE_OR_STDIN,
+    help="Holds the token; - for standard input. Asked for if nothing is given to look for.",
+)
+@click.option(
+    "--fingerprint",
+    metavar="HEX",
+    help="The token's fingerprint, or its first 8 digits and more.",
+)
 @click.option(
     "--key-file",
     "key_files",
-    type=_file,
+    type=FILE_OR_STDIN,
     multiple=True,
     help="Holds a value of TOKENVEND_AUDIT_KEY; repeat for the keys of other times.",
 )
-@_json
+@json_option
 def find(
     logs: tuple[Path, ...],
     *,
+    request_id: str | None,
     token_file: Path | None,
     fingerprint: str | None,
     key_files: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Name every request that handed a token out, such as one that was found where it must not be.
+    """Tell what became of a request or a token.
 
-    One token is handed out again while it is cached, always to the same caller. Exits with 1 when
-    no request is found.
+    Of a token every request is named that handed it out: one token is handed out again while it is
+    cached, always to the same caller. Exits with 1 when no request is found.
 
     \b
-    Example: tokenvend audit find --token-file leaked.txt --key-file audit.key audit.log
+    Example: why was this request denied?
+      tokenvend audit find --request-id 65022092 audit.log
+    Example: who got the token that was found where it must not be?
+      tokenvend audit find --token-file leaked.txt --key-file audit.key audit.log
     """
-    _refuse_contradictions(logs, token_file, fingerprint, key_files)
-    wanted = _fingerprints(token_file, fingerprint, key_files)
+    _refuse_contradictions(logs, request_id, token_file, fingerprint, key_files)
+    if request_id is None:
+        members: tuple[str, ...] = ("token_fingerprint",)
+        wanted = _fingerprints(token_file, fingerprint, key_files)
+    else:
+        members, wanted = _IDS, frozenset({_request_id(request_id)})
     seen = _Seen()
-    console = _console()
-    found = []
+    console = new_console()
+    found, fitting = [], set()
     for record in _counted(logs, seen):
-        if str(record.get("token_fingerprint")) in wanted:
-            found.append(_summary(record))
-            if not as_json:
-                _print_found(console, found[-1])
+        fits = {value for name in members if (value := _beginning(record.get(name), wanted))}
+        if not fits:
+            continue
+        fitting |= fits
+        found.append(summary(record))
+        if not as_json:
+            print_page(console, record)
     if not seen.records:
-        raise click.UsageError("There is no audit record in what was read.")
+        raise click.UsageError(_NO_RECORD)
     if as_json:
-        _print_json(found)
+        print_json(found)
+    if len(fitting) > len(wanted):
+        click.echo(f"{len(fitting)} different ones begin like this: give more of it.", err=True)
     if not found:
-        hint = "" if key_files else " Where TOKENVEND_AUDIT_KEY is set, give --key-file."
-        click.echo(
-            f"None of {_some(seen.records, 'request')} handed this token out.{hint}", err=True
-        )
+        click.echo(_not_found(seen.records, by_id=request_id is not None), err=True)
         sys.exit(_NO)
+
+
+_NO_RECORD = "There is no audit record in what was read."
+# Ours, as a caller is told it; the gateway's or host's; Google's, of the request that minted.
+_IDS = ("request_id", "platform_request_id", "upstream_request_id")
+_MIN_BEGINNING = 8
+
+
+def _beginning(value: object, wanted: frozenset[str]) -> str:
+    """The value, if it begins as one of those wanted; empty otherwise."""
+    return value if isinstance(value, str) and value.startswith(tuple(wanted)) else ""
+
+
+def _not_found(records: int, *, by_id: bool) -> str:
+    if by_id:
+        return (
+            f"None of {_some(records, 'request')} has this id.\n"
+            "Is this the log of the function that answered, and of that time?"
+        )
+    return (
+        f"None of {_some(records, 'request')} handed this token out.\n"
+        "Where TOKENVEND_AUDIT_KEY is set, give the token and --key-file."
+    )
 
 
 @dataclass
@@ -151,8 +196,10 @@ def _counted(logs: Iterable[Path], seen: _Seen) -> Iterator[dict[str, Any]]:
         for record in read_logs(logs or (_STDIN,)):
             seen.records += 1
             seen.instances.add(str(record["instance"]))
-            seen.last = str(record.get("time", ""))
-            seen.first = seen.first or seen.last
+            # Logs of several functions come one after the other. RFC 3339 in UTC orders as text.
+            time = str(record.get("time", ""))
+            seen.first = min(seen.first or time, time)
+            seen.last = max(seen.last, time)
             yield record
     except UnreadableLogError as error:
         raise click.UsageError(str(error)) from None
@@ -160,14 +207,22 @@ def _counted(logs: Iterable[Path], seen: _Seen) -> Iterator[dict[str, Any]]:
 
 def _refuse_contradictions(
     logs: tuple[Path, ...],
+    request_id: str | None,
     token_file: Path | None,
     fingerprint: str | None,
     key_files: tuple[Path, ...],
 ) -> None:
-    if token_file is not None and fingerprint is not None:
-        raise click.UsageError("Give --token-file or --fingerprint, not both.")
+    if [request_id, token_file, fingerprint].count(None) < 2:  # noqa: PLR2004 -- one of the three
+        raise click.UsageError("Give one of --request-id, --token-file and --fingerprint.")
     if [*(logs or (_STDIN,)), token_file, *key_files].count(_STDIN) > 1:
         raise click.UsageError("Standard input can be only one of token, key and log.")
+
+
+def _request_id(text: str) -> str:
+    text = text.strip()
+    if len(text) < _MIN_BEGINNING:
+        raise click.UsageError(f"--request-id must be {_MIN_BEGINNING} characters or more of it.")
+    return text
 
 
 def _fingerprints(
@@ -175,9 +230,10 @@ def _fingerprints(
 ) -> frozenset[str]:
     """Each fingerprint the token may be recorded under: keyed ones, and the plain one."""
     if fingerprint is not None:
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", fingerprint):
-            raise click.UsageError("--fingerprint must be 64 hex digits.")
-        return frozenset({fingerprint.lower()})
+        digits = fingerprint.strip().lower().removeprefix("sha256:")
+        if not re.fullmatch(r"[0-9a-f]{8,64}", digits):
+            raise click.UsageError("--fingerprint must be 8 to 64 hex digits.")
+        return frozenset({digits})
     keys = [b""]
     for path in key_files:
         try:
@@ -194,7 +250,7 @@ def _fingerprints(
 def _ask_for_token() -> str:
     # Without a terminal getpass would read the log's first line, and echo it.
     if not sys.stdin.isatty():
-        raise click.UsageError("Name the token with --token-file or --fingerprint.")
+        raise click.UsageError("Give --request-id, --token-file or --fingerprint.")
     token: str = click.prompt("Token", hide_input=True, err=True)
     return token
 
@@ -211,55 +267,9 @@ def _read(path: Path) -> str:
         raise click.UsageError(f"{path} cannot be read ({type(error).__name__}).") from None
 
 
-def _summary(record: dict[str, Any]) -> dict[str, Any]:
-    caller, grant = (
-        value if isinstance(value := record.get(name), dict) else {} for name in ("caller", "grant")
-    )
-    return {
-        "request_id": record["request_id"],
-        "platform_request_id": record.get("platform_request_id"),
-        "time": record.get("time"),
-        "caller": caller.get("id"),
-        "session": caller.get("session"),
-        "grant": grant.get("name"),
-        "kind": grant.get("kind"),
-        "service_account": grant.get("service_account"),
-        "scopes": grant.get("scopes"),
-        "audience": grant.get("audience"),
-        "expires_at": record.get("expires_at"),
-        "cache": record.get("cache"),
-        "upstream_request_id": record.get("upstream_request_id"),
-        "instance": record["instance"],
-        "sequence": record["sequence"],
-        "intact": is_intact(record),
-    }
-
-
-def _print_found(console: Console, found: dict[str, Any]) -> None:
-    for name, value in found.items():
-        if value and name != "intact":
-            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            console.print(f"{name.replace('_', ' '):20} {_shown(text)}")
-    if not found["intact"]:
-        console.print("[red]This record was altered: its hash does not fit its content.[/]")
-    console.print()
-
-
 def _shown(text: str) -> str:
-    # A log is a stranger's text: an escape sequence in it could rewrite what the terminal shows.
-    return escape(
-        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    )
+    return escape(printable(text))
 
 
 def _some(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _console() -> Console:
-    # A pipe must not get lines broken at 80 columns.
-    return Console(highlight=False, soft_wrap=True)

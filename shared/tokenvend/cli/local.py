@@ -5,10 +5,14 @@
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
+# click takes the backspace in a docstring for "keep these lines as they are".
+# ruff: noqa: D301
+
 from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import tempfile
 import threading
@@ -22,9 +26,16 @@ from urllib.parse import quote
 import click
 import requests
 from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
+
+from tokenvend.cli.local_texts import (
+    CACHED_HIDES,
+    DIRECTORY,
+    fault_line,
+    say_what_next,
+    show_step,
+    welcome,
+)
+from tokenvend.cli.output import json_option, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +43,9 @@ if TYPE_CHECKING:
     from localcloud.cloud import Cloud
     from localcloud.demo import Step
 
-DIRECTORY = Path(".local")
 ADMIN_TIMEOUT = 5
 NOT_FOUND = 404
-TITLE_WIDTH = 44
+BAD_REQUEST = 400
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -43,22 +53,29 @@ _directory = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=DIRECTORY,
     show_default=True,
-    help="Where the running cloud keeps its addresses and its CA.",
+    help="Where the running cloud keeps its addresses, its CA and its logs.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
 @click.group()
 def local() -> None:
-    """The embedded cloud: AWS, Azure and Google on loopback, with both functions."""
+    """AWS, Azure and Google on loopback, with both functions.
+
+    \b
+    Example: tokenvend local up
+    """
 
 
 @local.command()
 @_directory
-@_json
+@json_option
 def up(directory: Path, *, as_json: bool) -> None:
-    """Run the local cloud and both functions until Ctrl-C."""
-    console = Console(stderr=as_json, highlight=False)
+    """Run the local cloud and both functions until Ctrl-C.
+
+    \b
+    Example: tokenvend local up
+    """
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -67,18 +84,25 @@ def up(directory: Path, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(endpoints))
         else:
-            console.print(_addresses(endpoints))
+            welcome(console, directory, endpoints)
         stopped.wait()
     console.print("Stopped.")
 
 
 @local.command()
 @_directory
-@click.option("--as", "name", required=True, metavar="NAME", help="etl, stranger, reporting, …")
+@click.option(
+    "--as",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="etl or stranger on AWS, reporting or outsider on Azure; the second of each has no grant.",
+)
 def env(directory: Path, name: str) -> None:
     """Print the lines that make a shell a caller of the local cloud.
 
-    Use it as: eval "$(tokenvend local env --as etl)"
+    \b
+    Example: eval "$(tokenvend local env --as etl)"
     """
     for variable, value in sorted(_caller_environment(directory, name).items()):
         click.echo(f"export {variable}={shlex.quote(value)}")
@@ -93,35 +117,69 @@ def env(directory: Path, name: str) -> None:
     type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
 )
 @click.option("--seconds", type=float, default=0.0, help="How long the answer is held back.")
-@click.option("--status", type=click.IntRange(400, 599), default=503, show_default=True)
-@click.option("--retry-after", default="", help="Retry-After of that status.")
+@click.option(
+    "--status",
+    type=click.IntRange(400, 599),
+    default=503,
+    show_default=True,
+    help="What KIND status answers with.",
+)
+@click.option(
+    "--retry-after",
+    default="",
+    help="Retry-After of that status; within its budget the endpoint waits so long.",
+)
 @click.option("--times", type=click.IntRange(min=1), help="How many requests it hits; else all.")
+@click.option("--list", "wants_list", is_flag=True, help="Show the faults that are set.")
 @click.option("--clear", is_flag=True, help="Remove every fault.")
-def fault(directory: Path, host: str | None, kind: str | None, *, clear: bool, **more: Any) -> None:
-    """Spoil what HOST answers while the local cloud runs; HOST may hold a star.
+def fault(
+    directory: Path,
+    host: str | None,
+    kind: str | None,
+    *,
+    wants_list: bool,
+    clear: bool,
+    **more: Any,
+) -> None:
+    """Spoil what a host answers while the local cloud runs.
 
-    Example: tokenvend local fault iamcredentials.googleapis.com status --status 429
+    HOST may hold a star. What is cached still serves: a token vended before, and the federated
+    token behind it, hide a fault of those who made them until they are renewed. Set the fault
+    before the first request, or ask for another grant or lifetime.
+
+    \b
+    Example: tokenvend local fault sts.googleapis.com status --status 429
     """
-    if clear == (host is not None) or (host is None) != (kind is None):
-        raise click.UsageError("Give HOST and KIND, or --clear.")
+    if clear + wants_list + (host is not None) != 1 or (host is None) != (kind is None):
+        raise click.UsageError("Give HOST and KIND, --list or --clear.")
     if clear:
-        _admin(directory, "DELETE", "/faults").raise_for_status()
-        click.echo("No faults.")
-        return
-    _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more}).raise_for_status()
-    click.echo(f"{host} now answers with: {kind}. `tokenvend local fault --clear` ends it.")
+        _admin(directory, "DELETE", "/faults")
+    elif host is not None:
+        _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
+    faults = _admin(directory, "GET", "/faults").json()
+    for each in faults:
+        click.echo(fault_line(each))
+    if not faults:
+        click.echo("No faults are set.")
+    elif host is not None:
+        click.echo(CACHED_HIDES, err=True)
 
 
 @local.command()
-@_json
-def demo(*, as_json: bool) -> None:
-    """Vend tokens through both functions, use them, and show a denial on each cloud.
+@_directory
+@json_option
+def demo(directory: Path, *, as_json: bool) -> None:
+    """Vend tokens through both functions, use them, be denied.
 
-    Exits with 1 if any step fails. Tokens are never printed.
+    Exits with 1 if any step fails. Tokens are never printed. The functions' logs stay in
+    .local/demo, for `tokenvend audit`.
+
+    \b
+    Example: tokenvend local demo
     """
     from localcloud.demo import run  # noqa: PLC0415 -- only the checkout has it
 
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     began = time.perf_counter()
     steps: list[Step] = []
     with (
@@ -131,16 +189,31 @@ def demo(*, as_json: bool) -> None:
         started = time.perf_counter() - began
         console.print(f"[bold]The local cloud and both functions[/] are up ({started:.1f} s)")
         for step in run(cloud.environment_for):
-            _show(console, step, first=not steps or steps[-1].cloud != step.cloud)
+            show_step(console, step, first=not steps or steps[-1].cloud != step.cloud)
             steps.append(step)
+        kept = _keep_logs(cloud.directory, directory)
     ok, spent = all(step.ok for step in steps), time.perf_counter() - began
     if as_json:
         shown = [asdict(step) for step in steps]
         click.echo(json.dumps({"ok": ok, "seconds": round(spent, 3), "steps": shown}))
     verdict = "[green]Every step did what it should" if ok else "[red]A step failed"
     console.print(f"\n[bold]{verdict}[/] ({len(steps)} steps, {spent:.1f} s in all)")
+    say_what_next(console, kept, steps)
     if not ok:
         raise SystemExit(1)
+
+
+def _keep_logs(running: Path, directory: Path) -> Path:
+    """Copy the functions' logs, which hold no token, where `tokenvend audit` finds them."""
+    kept = directory / "demo"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.mkdir(mode=0o700, exist_ok=True)
+        for log in running.glob("*.log"):
+            shutil.copyfile(log, kept / log.name)
+    except OSError as failure:
+        raise click.ClickException(f"cannot keep the logs in {kept}: {failure}") from failure
+    return kept
 
 
 @contextmanager
@@ -171,7 +244,6 @@ def _caller_environment(directory: Path, name: str) -> dict[str, str]:
     answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
     if answer.status_code == NOT_FOUND:
         raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    answer.raise_for_status()
     variables: dict[str, str] = answer.json()
     return variables
 
@@ -182,7 +254,7 @@ def _admin(
     """Ask the running cloud's own door."""
     admin = _document(directory / "admin.json")
     try:
-        return requests.request(
+        answer = requests.request(
             method,
             f"{admin['url']}{path}",
             json=body,
@@ -192,6 +264,9 @@ def _admin(
     except requests.ConnectionError as gone:
         # Its files outlive a cloud that was killed.
         raise click.ClickException(NOTHING_RUNS) from gone
+    if answer.status_code == BAD_REQUEST:
+        raise click.ClickException("\n".join(wrapped(str(answer.json()["error"]), 78)))
+    return answer
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -203,32 +278,3 @@ def _document(path: Path) -> dict[str, Any]:
         message = f"{path} cannot be read: start the local cloud again with `make up`."
         raise click.ClickException(message) from broken
     return document
-
-
-def _addresses(endpoints: dict[str, Any]) -> Panel:
-    table = Table.grid(padding=(0, 2))
-    for label, key in _LABELS:
-        table.add_row(f"[bold]{label}[/]", escape(str(endpoints[key])))
-    table.add_row("", "")
-    table.add_row(
-        "[bold]Become a caller[/]", escape('eval "$(.venv/bin/tokenvend local env --as etl)"')
-    )
-    return Panel(table, title="The local cloud is up", subtitle="Ctrl-C stops it", expand=False)
-
-
-_LABELS = (
-    ("AWS function", "aws"),
-    ("Azure function", "azure"),
-    ("the same without TLS", "aws_http"),
-    ("", "azure_http"),
-    ("Proxy", "proxy"),
-    ("CA bundle", "ca_bundle"),
-)
-
-
-def _show(console: Console, step: Step, *, first: bool) -> None:
-    if first:
-        console.print(f"\n[bold]{step.cloud}[/]")
-    mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
-    line = f"{mark} {step.seconds * 1000:6.0f} ms  {escape(step.title):{TITLE_WIDTH}}"
-    console.print(f"  {line}  [dim]{escape(step.detail)}[/]", soft_wrap=True)

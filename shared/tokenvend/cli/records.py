@@ -1,13 +1,14 @@
 """Audit records out of logs as they are stored: one pass, one line at a time.
 
 A record travels inside other things: under `audit` in a line of ours, behind a host's prefix, as
-the `message` of an exported log event. All are looked into; lines without a record are passed
-over. Not taken for a record: JSON with a member named twice, because two readers could pick
-different ones. What that leaves out shows as a gap in the chain (`tokenvend.audit.verify`).
+the `message` of an exported log event, in a field of CSV. All are looked into; lines without a
+record are passed over. Not taken for a record: JSON with a member named twice, because two readers
+could pick different ones. What that leaves out shows as a gap in the chain (`audit.chain.verify`).
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import re
@@ -28,7 +29,12 @@ MAX_LINE = 4 * 1024 * 1024
 _REQUIRED = frozenset({"schema", "instance", "sequence", "previous", "hash", "request_id"})
 # Where wrappers keep the line or record: powertools and ours, then exports of CloudWatch Logs,
 # of Logs Insights, of Application Insights, and of log shippers.
-_WRAPPERS = ("audit", "message", "@message", "Message", "customDimensions", "log", "events")
+_WRAPPERS = (
+    *("audit", "message", "events"),
+    *("@message", "results", "value"),
+    *("Message", "customDimensions", "tables", "rows"),
+    "log",
+)
 _MAX_DEPTH = 8
 # Places in a line where JSON may begin; a string is JSON too, in indented output of the aws tool.
 _BEGINNING = re.compile(r'"?\{')
@@ -55,7 +61,12 @@ def read_logs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 def records_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The records in these lines."""
     for line in lines:
-        if "sequence" in line and "previous" in line:
+        if "sequence" not in line or "previous" not in line:
+            continue
+        # CSV doubles each quote (RFC 4180 section 2); in JSON no name stands between two of them.
+        if '""sequence""' in line:
+            yield from _in_value(_fields(line), 0)
+        else:
             yield from _in_text(line, 0)
 
 
@@ -82,6 +93,14 @@ def _lines(stream: _Lines) -> Iterator[str]:
             yield line.decode("utf-8", errors="replace")
         # An endless line is passed over without ever being held.
         beginning = ended
+
+
+def _fields(line: str) -> list[str]:
+    csv.field_size_limit(MAX_LINE)
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:
+        return []
 
 
 def _in_text(text: str, depth: int) -> Iterator[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Settings: the table, and what single values may be."""
+"""Settings: what a text may be, the table, and what an endpoint is made of."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_REASON = 200
 _JWT_DOTS = 2
+_ANY_PROVIDER = (
+    "//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/ID"
+)
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -42,10 +45,21 @@ def iamcredentials_host(universe: str = "googleapis.com") -> str:
 
 
 class IamCredentials:
-    """The IAM Service Account Credentials API. `now`: epoch seconds."""
+    """The IAM Service Account Credentials API. `now`: epoch seconds.
 
-    def __init__(self, sender: Sender, *, host: str, now: Callable[[], float]) -> None:
+    `provider`: Google's provider that our identity came by, for the line that mends a refusal.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        host: str,
+        now: Callable[[], float],
+        provider: str = _ANY_PROVIDER,
+    ) -> None:
         self._sender = sender
+        self._provider = provider
         self._base = f"https://{host}/v1/projects/-/serviceAccounts"
         self._now = now
 
@@ -121,7 +135,7 @@ class IamCredentials:
         # Repeatable: another token is another token, nothing at Google changes.
         answer = self._sender.send(call, deadline, repeatable=True)
         if answer.status != HTTPStatus.OK:
-            raise impersonation_refusal(answer, email, self._now())
+            raise impersonation_refusal(answer, email, self._provider, self._now())
         return answer
 
     def _alive(self, expires_at: int) -> int:

@@ -27,7 +27,8 @@ class FederatedTokenRejected(UpstreamRefused):
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A refusal we can explain. `code`: the OAuth error or google.rpc status, `phrase`: a part of
-    its text; `cause`: what the operator reads, with `{account}` for the service account.
+    its text; `cause`: what the operator reads, with `{account}` for the service account, `{pool}`
+    for the workload identity pool.
     """
 
     code: str
@@ -151,8 +152,8 @@ _IMPERSONATION = (
         "",
         "the federated identity may not impersonate {account}, or there is no such account. Bind "
         "it (works after about 70 s): gcloud iam service-accounts add-iam-policy-binding {account} "
-        "--role=roles/iam.workloadIdentityUser --member='principalSet://iam.googleapis.com/"
-        "projects/NUMBER/locations/global/workloadIdentityPools/POOL/attribute.NAME/VALUE' "
+        "--role=roles/iam.workloadIdentityUser --member="
+        "'principalSet://iam.googleapis.com/{pool}/attribute.NAME/VALUE' "
         "(ID tokens for delegates need roles/iam.serviceAccountTokenCreator along the chain)",
     ),
     _Known(
@@ -193,11 +194,13 @@ def exchange_refusal(answer: Answer, now: float) -> TokenvendError:
     if code == "invalid_grant" and "Error connecting to the given credential's issuer" in str(text):
         # Google could not fetch the issuer's keys: that passes.
         return _unavailable(answer, now, "token exchange: Google cannot reach the token's issuer")
-    cause = _cause(_EXCHANGE, str(code), str(text), "")
+    cause = _cause(_EXCHANGE, str(code), str(text))
     return _refused("token exchange", answer, cause, _safe_code(code))
 
 
-def impersonation_refusal(answer: Answer, service_account: str, now: float) -> TokenvendError:
+def impersonation_refusal(
+    answer: Answer, service_account: str, provider: str, now: float
+) -> TokenvendError:
     """What a failed generateAccessToken or generateIdToken means. `now`: epoch seconds."""
     status = answer.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -213,7 +216,9 @@ def impersonation_refusal(answer: Answer, service_account: str, now: float) -> T
             msg, cause="impersonation: status 401: the federated token is not accepted (any more)"
         )
     text = f"{fields.get('message')} {_reasons(fields.get('details'))}"
-    cause = _cause(_IMPERSONATION, str(code), text, service_account)
+    pool = provider.removeprefix("//iam.googleapis.com/").partition("/providers/")[0]
+    cause = _cause(_IMPERSONATION, str(code), text)
+    cause = cause.replace("{account}", service_account).replace("{pool}", pool)
     return _refused("impersonation", answer, cause, _safe_code(code))
 
 
@@ -235,10 +240,10 @@ def _reasons(details: object) -> str:
     return " ".join(str(detail.get("reason")) for detail in details if isinstance(detail, dict))
 
 
-def _cause(known: tuple[_Known, ...], code: str, text: str, account: str) -> str:
+def _cause(known: tuple[_Known, ...], code: str, text: str) -> str:
     for refusal in known:
         if refusal.code == code and refusal.phrase.lower() in text.lower():
-            return refusal.cause.replace("{account}", account)
+            return refusal.cause
     return "no known cause; look the request up in Google's audit logs"
 
 

@@ -22,7 +22,8 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers, sts_host
+from tokenvend.identity import aws_sts
+from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def sign_get_caller_identity(
     """The subject token that proves these credentials to the provider `provider` names.
 
     `provider`: the provider's full resource name, `//iam.googleapis.com/projects/…`. `now`: epoch
-    seconds. Raises Misconfigured for a region, provider or key that cannot go into a header.
+    seconds. Raises Misconfigured for a provider or key that cannot go into a header.
     """
-    host = sts_host(region)
     headers = signed_headers(
         credentials,
         region=region,
@@ -57,7 +57,7 @@ def sign_get_caller_identity(
         headers={"x-goog-cloud-target-resource": provider},
     )
     request = {
-        "url": f"https://{host}?{_QUERY}",
+        "url": f"https://{aws_sts.host(region)}?{_QUERY}",
         "method": "POST",
         "headers": [{"key": key, "value": value} for key, value in headers.items()],
     }

@@ -27,7 +27,7 @@ from tokenvend.errors import (
 )
 from tokenvend.identity import aws_sts
 from tokenvend.identity.aws import sign_get_caller_identity
-from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers, sts_host
+from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers
 from tokenvend.model import Secret, SubjectToken
 from tokenvend.transport import Call
 
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 # The most that role chaining gives, in seconds, and what every role allows.
 SESSION_LIFE = 3600
 MAX_SESSIONS = 1024
-_ROLE = re.compile(
-    r"arn:(?:aws|aws-cn|aws-us-gov):iam::[0-9]{12}:role/(?:[A-Za-z0-9_+=,.@-]{1,510}/)*"
-    r"[A-Za-z0-9_+=,.@-]{1,64}"
-)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 _ACCESS_KEY = re.compile(r"[A-Z0-9]{16,128}")
 _KEY = re.compile(r"[A-Za-z0-9+/=_-]{1,8192}")
@@ -74,10 +70,6 @@ class OwnRole:
     """The role the endpoint runs as, and assumes again. `arn`: `arn:aws:iam::ACCOUNT:role/NAME`."""
 
     arn: str
-
-    def __post_init__(self) -> None:
-        if not _ROLE.fullmatch(self.arn):
-            raise Misconfigured(SETUP, cause=f"{self.arn!r} is not the ARN of a role")
 
     def session_arn(self, name: str) -> str:
         """The ARN of one of its sessions; AWS leaves the role's path out."""
@@ -126,6 +118,10 @@ class AwsSessionIdentity:
             session.credentials, region=self._region, provider=self._audience, now=self._now()
         )
 
+    def restored(self) -> None:
+        """Forget every session."""
+        self._sessions.clear()
+
     def _assume(self, name: str, deadline: Deadline) -> _Session:
         if not _SESSION_NAME.fullmatch(name):
             raise Misconfigured(SETUP, cause="a role session's name has characters AWS refuses")
@@ -149,7 +145,7 @@ class AwsSessionIdentity:
         )
         # The transport sets Host from the URL, to the value that was signed.
         del headers["host"]
-        call = Call("POST", f"https://{sts_host(self._region)}/", headers, body)
+        call = Call("POST", f"https://{aws_sts.host(self._region)}/", headers, body)
         answer = self._sender.send(call, deadline, repeatable=True)
         if answer.status != HTTPStatus.OK:
             raise _refusal(answer, self._now())

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenvend.errors import RateLimited, UpstreamUnavailable
+from tokenvend.identifiers import AWS_REGION
 from tokenvend.transport import retry_after
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 MAX_ANSWER = 64 * 1024
 # Seconds to wait where AWS does not say.
 DEFAULT_RETRY_AFTER = 2
-_REGION = re.compile(r"(?P<area>us-gov|[a-z]{2})-[a-z]{1,16}-[0-9]{1,2}")
 _PARTITIONS = {"us-gov": "aws-us-gov", "cn": "aws-cn"}
 _NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
@@ -32,7 +32,7 @@ _THROTTLED = frozenset(
 
 def partition(region: str) -> str:
     """`aws`, `aws-cn` or `aws-us-gov`. Raises ValueError for a region of none of them."""
-    match = _REGION.fullmatch(region)
+    match = AWS_REGION.fullmatch(region)
     if match is None:
         raise ValueError("must be an AWS region such as eu-west-1")
     return _PARTITIONS.get(match["area"], "aws")

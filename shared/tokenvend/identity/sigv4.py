@@ -38,15 +38,6 @@ class AwsCredentials:
     expires_at: int | None = None
 
 
-def sts_host(region: str) -> str:
-    """The regional AWS STS endpoint's hostname. Raises Misconfigured for what is no region."""
-    try:
-        return aws_sts.host(region)
-    except ValueError as wrong:
-        cause = f"AWS_REGION {wrong}, not {region[:40]!r}"
-        raise Misconfigured(SETUP, cause=cause) from None
-
-
 def signed_headers(
     credentials: AwsCredentials,
     *,
@@ -59,10 +50,10 @@ def signed_headers(
     """The headers of a POST to `/` of the region's AWS STS, `Authorization` last.
 
     `query`: in canonical form already. `headers`: further ones, lower case. `now`: epoch seconds.
-    Raises Misconfigured for a region, key or value that cannot go into a request.
+    Raises Misconfigured for a key or value that cannot go into a request.
     """
     stamp = datetime.fromtimestamp(int(now), UTC).strftime("%Y%m%dT%H%M%SZ")
-    signed = {"host": sts_host(region), "x-amz-date": stamp}
+    signed = {"host": aws_sts.host(region), "x-amz-date": stamp}
     if credentials.session_token is not None:
         signed["x-amz-security-token"] = credentials.session_token.reveal()
     signed |= headers

@@ -97,6 +97,10 @@ class PolicyStore:
                 self._checking.release()
         return self._in_force or held
 
+    def restored(self) -> None:
+        """Check the source at the next request."""
+        self._tried = None
+
     def _first(self) -> PolicyInForce:
         with self._checking:
             if self._in_force is None and self._is_due(FIRST_RETRY):

@@ -1,7 +1,4 @@
-"""What the core says to other machines: one call, its answer, and who sends it.
-
-Everything leaves by one door (`egress`).
-"""
+"""What leaves for another machine and what comes back; `egress` is the door that both pass."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
 from tokenvend.errors import UpstreamUnavailable
@@ -50,15 +46,17 @@ class Answer:
 
 
 class Sender(Protocol):
-    """What the rest of the core knows of the transport."""
+    """What the rest of the core knows of the door out."""
 
     def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """Send one request; see `Transport.send`."""
+        """Send one request; see `egress.Transport.send`."""
         ...
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> int | None:
     """Seconds that an answer asks us to wait (RFC 9110 section 10.2.3), 0-3600, None if unsaid."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few answers ask for a wait
+
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,10}", value):
         return min(int(value), MAX_RETRY_AFTER)

@@ -1,140 +1,299 @@
-"""requests' HTTP adapter, with reads that end at a deadline and one TLS setup for every host.
+"""Pooled connections whose every step knows the deadline, on http.client, ssl and socket alone.
 
-A socket's timeout starts anew with every byte, so a server that drips its status line or headers
-could hold a caller for hours: here each read is given what is left of the deadline, no more. Only
-the system's name resolution is out of reach: it waits as long as resolv.conf says.
+A socket's timeout starts anew with each byte, and with each address of a host: a server that drips
+its headers, or a name with eight dead addresses, could hold a caller far beyond its time. Here name
+lookup, connecting, the proxy's consent, the TLS handshake and each read or write get what is left
+of the deadline, no more.
 
-Only `transport` imports this, and only once a request has to leave.
+Only `egress` imports this, once a request has to leave; it has checked what leaves.
 """
 
 from __future__ import annotations
 
+import base64
 import io
+import socket
 import ssl
-from contextvars import ContextVar
-from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Any
+import threading
+import weakref
+from concurrent.futures import Future
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from tokenvend.deadline import Deadline
+from tokenvend.transport import Answer
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from requests import PreparedRequest, Response
-    from urllib3.poolmanager import PoolManager, ProxyManager
+    from tokenvend.transport import Call
+    from tokenvend.transport.egress import Egress
 
-# Set for the time of one send; the response takes it along for its body.
-_left: ContextVar[Callable[[], float]] = ContextVar("_left")
+# Seconds. What hangs must leave time for a second try within a request's budget.
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 4.0
+# Beyond it nobody knows whether a NAT, or the peer while we were frozen, forgot the connection.
+MAX_IDLE = 60.0
+# Idle connections kept for one origin.
+POOL_SIZE = 32
+_CHUNK = 64 * 1024
+_Origin = tuple[str, str, int]
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """Pooled connections. `ca_bundle`: path of a PEM file, empty for certifi's.
+class ProxyError(OSError):
+    """The proxy could not be reached, or did not let us through."""
 
-    Neither requests nor this adapter reads proxies or CA bundle from the environment here: that
-    is a `requests.Session`'s doing, and there is none.
+
+class Connections:
+    """A thread-safe `egress.Network`, usable again after `close()`.
+
+    `now`: epoch seconds, by which an idle connection ages (a monotonic clock may stand still while
+    a function is frozen). `resolve`: in place of `socket.getaddrinfo`. Raises OSError when the CA
+    bundle cannot be loaded.
     """
 
-    def __init__(self, ca_bundle: str, pool_maxsize: int) -> None:
-        # Loaded once: left to urllib3, every new connection parses the bundle again (20 ms).
-        self._tls = ssl.create_default_context(cafile=ca_bundle or certifi.where())
-        super().__init__(pool_maxsize=pool_maxsize, max_retries=0)
-
-    def send_within(
+    def __init__(
         self,
-        request: PreparedRequest,
-        left: Callable[[], float],
+        egress: Egress,
         *,
-        timeout: tuple[float, float],
-        proxy: str,
-    ) -> Response:
-        """Send, and return as soon as the headers are there.
+        now: Callable[[], float],
+        byte_cap: int,
+        resolve: Callable[..., list[Any]] = socket.getaddrinfo,
+    ) -> None:
+        self._egress = egress
+        self._now = now
+        self._byte_cap = byte_cap
+        self._resolve = resolve
+        # Loaded once for all hosts: parsing the bundle costs as much as a handshake.
+        self._tls = _tls(egress.ca_bundle or certifi.where())
+        self._lock = threading.Lock()
+        self._idle: dict[_Origin, list[tuple[_Wire, float]]] = {}
+        weakref.finalize(self, _close_all, self._idle)
+        self._lookups: dict[tuple[str, int], Future[list[Any]]] = {}
 
-        `left`: seconds until the deadline, asked before each read, the body's too. `timeout`:
-        seconds to connect, and between two reads. `proxy`: URL of an http proxy for https, empty
-        for none. Raises what requests' adapter raises.
-        """
-        token = _left.set(left)
+    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """One try; of a body beyond the byte cap just so much is read that it shows."""
+        url = urlsplit(call.url)
+        default = 443 if url.scheme == "https" else 80
+        origin = (url.scheme, url.hostname or "", url.port or default)
+        wire = self._take(origin)
+        if wire is not None:
+            try:
+                return self._ask(wire, call, url, deadline)
+            except OSError:
+                # Lost while it idled, and its siblings with it: no try shall meet those too.
+                self._drop([origin])
+                # The peer may have acted on the call nevertheless.
+                if not repeatable:
+                    raise
+        return self._ask(self._open(origin, deadline), call, url, deadline)
+
+    def close(self) -> None:
+        """Drop every idle connection, and whatever a name lookup is still waiting for."""
+        self._drop(list(self._idle))
+        self._lookups = {}
+
+    def _ask(self, wire: _Wire, call: Call, url: SplitResult, deadline: Deadline) -> Answer:
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        fields = {"host": url.netloc, "user-agent": "tokenvend", "accept-encoding": "identity"}
+        fields |= {name.lower(): value for name, value in call.headers.items()}
+        if call.body or call.method != "GET":
+            fields["content-length"] = str(len(call.body))
+        reusable = False
         try:
-            # The platform's identity endpoints (plain http) are this machine's own: a proxy could
-            # not reach them, and their answers hold tokens that no proxy should see.
-            proxies = {"https": proxy} if proxy else {}
-            return self.send(request, stream=True, timeout=timeout, verify=True, proxies=proxies)
+            wire.deadline = deadline
+            response = _response(wire, f"{call.method} {target}", fields, call.body)
+            body = bytearray()
+            while len(body) <= self._byte_cap and (chunk := response.read1(_CHUNK)):
+                body += chunk
+            if response.isclosed() and response.length:
+                raise IncompleteRead(b"", response.length)
+            reusable = response.isclosed() and not response.will_close
+            names = response.headers.keys()
+            # Fields of one name are one (RFC 9110 section 5.3), so that none hides another.
+            headers = {n.lower(): ", ".join(response.headers.get_all(n, ())) for n in names}
+            return Answer(response.status, headers, bytes(body))
         finally:
-            _left.reset(token)
+            if not (reusable and self._keep(wire)):
+                wire.sock.close()
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Called by requests: pools of our connections."""
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        _use_our_pools(self.poolmanager)
+    def _take(self, origin: _Origin) -> _Wire | None:
+        with self._lock:
+            pool = self._idle.get(origin, [])
+            while pool:
+                wire, since = pool.pop()
+                if 0 <= self._now() - since <= MAX_IDLE and wire.is_quiet():
+                    return wire
+                wire.sock.close()
+        return None
 
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        """Called by requests: pools of our connections through `proxy`."""
-        manager: ProxyManager = super().proxy_manager_for(
-            proxy,
-            **kwargs,
-            ssl_context=self._tls,
-            # urllib3 turns Nagle on towards a proxy; a body sent behind its headers would then
-            # wait up to 40 ms for the proxy's delayed acknowledgement.
-            socket_options=HTTPConnection.default_socket_options,
-        )
-        _use_our_pools(manager)
-        return manager
+    def _keep(self, wire: _Wire) -> bool:
+        with self._lock:
+            pool = self._idle.setdefault(wire.origin, [])
+            if len(pool) < POOL_SIZE:
+                pool.append((wire, self._now()))
+                return True
+        return False
 
-    def cert_verify(self, *args: object) -> None:
-        """Called by requests: nothing to add, the one TLS setup already verifies."""
+    def _drop(self, origins: list[_Origin]) -> None:
+        with self._lock:
+            dropped = [kept for origin in origins for kept in self._idle.pop(origin, [])]
+        for wire, _ in dropped:
+            wire.sock.close()
+
+    def _open(self, origin: _Origin, deadline: Deadline) -> _Wire:
+        scheme, host, port = origin
+        latest = deadline.monotonic() + CONNECT_TIMEOUT
+        deadline = Deadline(min(deadline.at, latest), deadline.monotonic)
+        proxy = self._egress.proxy_for(host, port) if scheme == "https" else ""
+        if proxy:
+            wire = self._tunnel(urlsplit(proxy), origin, deadline)
+        else:
+            wire = _Wire(self._connect(host, port, deadline), origin, deadline)
+        if scheme == "https":
+            wire.sock = self._tls.wrap_socket(wire.ready(), server_hostname=host)
+        return wire
+
+    def _tunnel(self, proxy: SplitResult, origin: _Origin, deadline: Deadline) -> _Wire:
+        """A connection to `origin` through an http proxy (RFC 9110 section 9.3.6)."""
+        _, host, port = origin
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        fields = {"host": target}
+        if proxy.username is not None:
+            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+            fields["proxy-authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        try:
+            sock = self._connect(proxy.hostname or "", proxy.port or 80, deadline)
+            wire = _Wire(sock, origin, deadline)
+            status = _response(wire, f"CONNECT {target}", fields).status
+        except (OSError, HTTPException) as error:
+            raise ProxyError from error
+        if status != HTTPStatus.OK:
+            wire.sock.close()
+            raise ProxyError
+        return wire
+
+    def _connect(self, host: str, port: int, deadline: Deadline) -> socket.socket:
+        addresses = self._addresses(host, port, deadline)
+        failure = OSError()
+        for tried, (family, _, _, _, address) in enumerate(addresses):
+            # An equal share for each: dead addresses leave a living one its time.
+            share = deadline.share(1 / (len(addresses) - tried)).remaining()
+            sock = None
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                # Zero would mean not to wait at all, which is another error than being late.
+                sock.settimeout(share or 0.001)
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+            except OSError as error:
+                failure = error
+                if sock is not None:
+                    sock.close()
+        raise failure
+
+    def _addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
+        """What the system's resolver says. It knows no deadline, so a thread waits for it.
+
+        All who ask for one name wait for one thread: an outage of DNS leaves few behind.
+        """
+        with self._lock:
+            lookup = self._lookups.get((host, port))
+            if lookup is None:
+                lookup = Future()
+                threading.Thread(
+                    target=self._look_up, args=(host, port, lookup), daemon=True
+                ).start()
+                self._lookups[host, port] = lookup
+        return lookup.result(deadline.remaining())
+
+    def _look_up(self, host: str, port: int, lookup: Future[list[Any]]) -> None:
+        try:
+            lookup.set_result(self._resolve(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
+            lookup.set_exception(error)
+        with self._lock:
+            if self._lookups.get((host, port)) is lookup:
+                del self._lookups[host, port]
 
 
-def _use_our_pools(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+class _Wire(io.RawIOBase):
+    """A connected socket each step of which gets what is left of the deadline it serves.
 
+    HTTPResponse reads from it, and closes it at an answer's end: only `sock` really closes.
+    """
 
-class _TimedReader(io.RawIOBase):
-    """A socket's bytes, each read bounded by what is left of the deadline."""
+    def __init__(self, sock: socket.socket, origin: _Origin, deadline: Deadline) -> None:
+        self.sock = sock
+        self.origin = origin
+        self.deadline = deadline
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._left = _left.get()
+    def ready(self) -> socket.socket:
+        left = self.deadline.remaining()
+        if left <= 0:
+            self.sock.close()
+            raise TimeoutError
+        self.sock.settimeout(min(READ_TIMEOUT, left))
+        return self.sock
+
+    def is_quiet(self) -> bool:
+        """Whether the peer is there and has said nothing since its last answer."""
+        self.sock.settimeout(0)
+        try:
+            # Past TLS, whose recv takes no flags: any byte, and any end, is one too many.
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        return False
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int | None:
-        left = self._left()
-        if left <= 0:
-            msg = "the deadline has passed"
-            raise TimeoutError(msg)
-        between = self._sock.gettimeout()
-        self._sock.settimeout(left if between is None else min(between, left))
-        return self._raw.readinto(buffer)
+    def readinto(self, buffer: Any, /) -> int:
+        return self.ready().recv_into(buffer)
 
     def close(self) -> None:
-        self._raw.close()
-        super().close()
+        """The connection outlives the answer."""
 
 
-class _TimedResponse(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        raw: io.RawIOBase = self.fp.detach()
-        self.fp = io.BufferedReader(_TimedReader(raw, sock))
+def _close_all(idle: dict[_Origin, list[tuple[_Wire, float]]]) -> None:
+    for wire, _ in (kept for pool in idle.values() for kept in pool):
+        wire.sock.close()
 
 
-class _HttpConnection(HTTPConnection):
-    response_class = _TimedResponse
+def _response(
+    wire: _Wire, request: str, fields: Mapping[str, str], body: bytes = b""
+) -> HTTPResponse:
+    """The answer up to its body; without one the connection is closed."""
+    head = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    left = memoryview("\r\n".join([*head, "", ""]).encode("ascii") + body)
+    try:
+        while left:
+            left = left[wire.ready().send(left) :]
+        response = HTTPResponse(cast("socket.socket", wire), method=request.partition(" ")[0])
+        response.begin()
+        if response.status < HTTPStatus.OK:
+            # RFC 9110 section 15.2: the final answer follows, and the next call would be given it.
+            raise HTTPException("an interim answer that nobody asked for")  # noqa: TRY301
+    except BaseException:
+        wire.sock.close()
+        raise
+    return response
 
 
-class _HttpsConnection(HTTPSConnection):
-    response_class = _TimedResponse
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection
+def _tls(ca_bundle: str) -> ssl.SSLContext:
+    """Names and chains verified. `create_default_context` would obey SSLKEYLOGFILE."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    tls.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    tls.set_alpn_protocols(["http/1.1"])
+    tls.load_verify_locations(ca_bundle)
+    return tls

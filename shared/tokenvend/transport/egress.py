@@ -2,21 +2,19 @@
 
 It refuses what a confused or hostile upstream could use against us: a host that is not on the
 list, plain http except to the platform's own endpoints, redirects, cookies, compressed or
-oversized answers, and an answer that drips past the deadline. Retries live here and nowhere else,
-for calls that are safe to repeat (RFC 9110 sections 9.2.2 and 10.2.3).
-
-It speaks through requests' adapter without a `Session`: a session would keep cookies, follow
-redirects, and take proxies, CA bundle and (from a .netrc) an Authorization header of its own from
-the environment, in place of ours.
+oversized answers, and an answer that drips past the deadline. Proxy and CA bundle come from
+`Egress` alone, never from the environment. Calls that are safe to repeat are retried here
+(RFC 9110 sections 9.2.2 and 10.2.3).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from tokenvend.errors import DeadlineExceeded, Misconfigured, UpstreamUnavailable
@@ -25,32 +23,28 @@ from tokenvend.transport import Answer, Call, retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import requests
-
     from tokenvend.deadline import Deadline
-    from tokenvend.transport.connections import DeadlineAdapter
+    from tokenvend.transport.connections import Connections
+
 # The platform's identity endpoints: App Service, Functions and IMDS answer on these, in plain http.
 PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16", "localhost")
 
 BYTE_CAP = 1024 * 1024
-# Seconds. A hung connection must leave time for a second try within a request's budget.
-CONNECT_TIMEOUT = 2.0
-READ_TIMEOUT = 4.0
 MAX_TRIES = 3
+# Seconds.
 BACKOFF_BASE = 0.1
 BACKOFF_CAP = 2.0
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
-POOL_SIZE = 32
-_CHUNK = 64 * 1024
-# One spelling of an authority: whatever urllib3 might read differently from us is refused.
+# One spelling of a URL and of a header: what the far end might read differently is refused.
 _AUTHORITY = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _URL = re.compile(r"[!-\[\]-~]+")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
 _SETUP = "This endpoint is set up wrongly. Ask its operator to look at the log."
 # What the operator can do about a failure whose name alone does not tell.
-_FAILURES = {
-    "SSLError": "SSLError: is the CA bundle the one this network needs?",
-    "ProxyError": "ProxyError: is the proxy running, and does it allow this host?",
+_HINTS = {
+    "SSLCertVerificationError": ": is the CA bundle the one this network needs?",
+    "ProxyError": ": is the proxy running, and does it allow this host?",
 }
 
 
@@ -61,20 +55,38 @@ class Egress:
     `hosts`: exact lower-case names, `name:port`, or `*.suffix`, reached over https.
     `plain_hosts`: names and IP networks that may be reached over http, never through the proxy.
     `proxy`: URL of an http proxy for https, empty for none. `ca_bundle`: path of a PEM file, empty
-    for certifi's.
+    for certifi's. `no_proxy`: what is reached without the proxy, see `bypasses_proxy`.
     """
 
     hosts: tuple[str, ...]
     plain_hosts: tuple[str, ...] = ()
     proxy: str = field(default="", repr=False)
     ca_bundle: str = ""
+    no_proxy: tuple[str, ...] = ()
+
+    def proxy_for(self, host: str, port: int) -> str:
+        """The proxy that https to `host` takes, empty for none."""
+        return "" if bypasses_proxy(host, port, self.no_proxy) else self.proxy
+
+
+class Network(Protocol):
+    """What carries a call: sockets, or a test's simulation of them."""
+
+    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """One try. `repeatable`: as in `Transport.send`.
+
+        Raises OSError (TimeoutError too), ValueError or HTTPException, with whatever text.
+        """
+        ...
 
 
 class Transport:
-    """A thread-safe `Sender` over pooled connections.
+    """A thread-safe `Sender`.
 
-    `now`: epoch seconds, for a Retry-After that is a date; `sleep` (seconds) and `random` (0 to 1)
-    set the pace of retries. Nothing is opened before the first call.
+    `now`: epoch seconds; `sleep` (seconds) and `random` (0 to 1) set the pace of retries. `random`
+    is `random.SystemRandom().random` wherever processes may start from one snapshot: they share
+    the state of any other, and would retry in step. `network`: in place of pooled connections.
+    Nothing is opened, and no HTTP library loaded, before the first call.
     """
 
     def __init__(
@@ -85,14 +97,16 @@ class Transport:
         sleep: Callable[[float], None],
         random: Callable[[], float],
         byte_cap: int = BYTE_CAP,
+        network: Network | None = None,
     ) -> None:
         self._egress = egress
         self._now = now
         self._sleep = sleep
         self._random = random
         self._byte_cap = byte_cap
+        self._network = network
         self._lock = threading.Lock()
-        self._adapter: DeadlineAdapter | None = None
+        self._connections: Connections | None = None
 
     def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """The upstream's answer, whatever its status, once retries are spent.
@@ -102,11 +116,14 @@ class Transport:
         Raises Misconfigured (host not allowed), UpstreamUnavailable, DeadlineExceeded.
         """
         host = self._allowed_host(call.url)
+        _check_headers(call)
         tried = 0
         while True:
-            outcome = self._once(call, host, deadline)
+            outcome = self._once(call, host, deadline, repeatable=repeatable)
             tried += 1
-            if not repeatable or tried == MAX_TRIES or not _is_passing(outcome):
+            if not repeatable or tried == MAX_TRIES:
+                break
+            if isinstance(outcome, Answer) and outcome.status not in RETRY_STATUSES:
                 break
             wait = self._wait(outcome, tried)
             if wait >= deadline.remaining():
@@ -118,10 +135,8 @@ class Transport:
 
     def close(self) -> None:
         """Drop every pooled connection; the next call opens new ones (before a snapshot)."""
-        with self._lock:
-            adapter, self._adapter = self._adapter, None
-        if adapter is not None:
-            adapter.close()
+        if self._connections is not None:
+            self._connections.close()
 
     def _allowed_host(self, url: str) -> str:
         parts = urlsplit(url) if _URL.fullmatch(url) else None
@@ -144,58 +159,51 @@ class Transport:
             wait += retry_after(outcome.headers, self._now()) or 0
         return wait
 
-    def _once(self, call: Call, host: str, deadline: Deadline) -> Answer | UpstreamUnavailable:
+    def _once(
+        self, call: Call, host: str, deadline: Deadline, *, repeatable: bool
+    ) -> Answer | UpstreamUnavailable:
         """The answer, or the failure of a connection that a second try may not meet."""
-        import requests  # noqa: PLC0415 - 130 ms of import that a cache hit never needs
-        import urllib3.exceptions  # noqa: PLC0415
+        from http.client import HTTPException  # noqa: PLC0415 - a cache hit never needs it
 
-        left = deadline.remaining()
-        if left <= 0:
-            raise _too_late(host)
-        pool, request = self._pool(), _prepared(call)
-        try:
-            response = pool.send_within(
-                request,
-                deadline.remaining,
-                timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
-                proxy=self._egress.proxy,
-            )
-            return self._read(response, host)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # The library's text quotes URL and headers: only the kind of failure leaves.
-            failure = _FAILURES.get(type(error).__name__, type(error).__name__)
+        failure = ""
+        network = self._network or self._pool()
+        if deadline.remaining() > 0:
+            try:
+                return self._usable(network.exchange(call, deadline, repeatable=repeatable), host)
+            except (OSError, ValueError, HTTPException) as error:
+                # The library's text quotes URL and headers: only the kind of failure leaves.
+                failure = type(error).__name__
         if deadline.remaining() <= 0:
-            raise _too_late(host)
+            msg = "The request took too long. Try again."
+            cause = f"{host} had not answered when the time was up"
+            raise DeadlineExceeded(msg, cause=cause)
         msg = f"{host} did not answer. Try again shortly."
-        return UpstreamUnavailable(msg, cause=f"{host}: {failure}")
+        return UpstreamUnavailable(msg, cause=f"{host}: {failure}{_HINTS.get(failure, '')}")
 
-    def _read(self, response: requests.Response, host: str) -> Answer:
-        try:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            if headers.get("content-encoding", "identity").lower() != "identity":
-                # We asked for none; unpacking it would let 1 MB grow to 1 GB.
-                raise _unusable(host, "the answer is compressed")
-            body = bytearray()
-            while chunk := response.raw.read1(_CHUNK, decode_content=False):
-                body += chunk
-                if len(body) > self._byte_cap:
-                    raise _unusable(host, f"the answer is larger than {self._byte_cap} bytes")
-            return Answer(response.status_code, headers, bytes(body))
-        finally:
-            # Read to its end, the connection is back in the pool already; half-read it is closed.
-            response.close()
+    def _usable(self, answer: Answer, host: str) -> Answer:
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            # We asked for none; unpacking it would let 1 MB grow to 1 GB.
+            cause = "the answer is compressed"
+        elif len(answer.body) > self._byte_cap:
+            cause = f"the answer is larger than {self._byte_cap} bytes"
+        else:
+            return answer
+        msg = f"{host} sent an answer that cannot be used. Try again shortly."
+        raise UpstreamUnavailable(msg, cause=f"{host}: {cause}")
 
-    def _pool(self) -> DeadlineAdapter:
-        from tokenvend.transport.connections import DeadlineAdapter  # noqa: PLC0415 - imports requests
+    def _pool(self) -> Connections:
+        from tokenvend.transport.connections import Connections  # noqa: PLC0415 - imports TLS
 
         with self._lock:
-            if self._adapter is None:
+            if self._connections is None:
                 try:
-                    self._adapter = DeadlineAdapter(self._egress.ca_bundle, POOL_SIZE)
+                    self._connections = Connections(
+                        self._egress, now=self._now, byte_cap=self._byte_cap
+                    )
                 except OSError as error:
                     cause = f"the CA bundle cannot be loaded: {type(error).__name__}"
-                    raise Misconfigured(_SETUP, cause=cause) from None
-            return self._adapter
+                    raise Misconfigured(_SETUP, cause=cause) from error
+            return self._connections
 
 
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
@@ -208,36 +216,38 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
 
 def is_platform_host(host: str, plain_hosts: Iterable[str] = PLATFORM_NETWORKS) -> bool:
     """Whether `host` is one of the names, or an address in one of the networks."""
-    names = [entry for entry in plain_hosts if "/" not in entry]
-    if host in names:
+    return any(_is_in(host, entry) if "/" in entry else host == entry for entry in plain_hosts)
+
+
+def bypasses_proxy(host: str, port: int, no_proxy: Iterable[str]) -> bool:
+    """Whether an entry of `no_proxy` names `host`, as curl and requests read NO_PROXY.
+
+    An entry is `*`, an address, a network, or a name that stands for all below it too, with or
+    without a leading dot; an address or a name may end in `:port`.
+    """
+    return any(_names(entry.strip().lower(), host, port) for entry in no_proxy)
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    if entry == "*" or _is_in(host, entry.strip("[]")):
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    name, colon, only = entry.rpartition(":")
+    if not colon or not only.isdecimal():
+        name = entry
+    elif int(only) != port:
         return False
-    return any(address in ipaddress.ip_network(entry) for entry in plain_hosts if "/" in entry)
+    name = name.removeprefix("*").lstrip(".").strip("[]")
+    return bool(name) and f".{host}".endswith(f".{name}")
 
 
-def _is_passing(outcome: Answer | UpstreamUnavailable) -> bool:
-    return isinstance(outcome, UpstreamUnavailable) or outcome.status in RETRY_STATUSES
+def _is_in(host: str, network: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host) in ip_network(network, strict=False)
+    return False
 
 
-def _prepared(call: Call) -> requests.PreparedRequest:
-    import requests  # noqa: PLC0415 - see above
-
+def _check_headers(call: Call) -> None:
     for name, value in call.headers.items():
-        if not _HEADER_VALUE.fullmatch(value):
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             # Further down an encoder's error would quote the value, which may be a token.
             raise Misconfigured(_SETUP, cause=f"the {name} header is not plain ASCII text")
-    headers = {"User-Agent": "tokenvend", "Accept-Encoding": "identity", **call.headers}
-    return requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()
-
-
-def _too_late(host: str) -> DeadlineExceeded:
-    msg = "The request took too long. Try again."
-    return DeadlineExceeded(msg, cause=f"{host} had not answered when the time was up")
-
-
-def _unusable(host: str, cause: str) -> UpstreamUnavailable:
-    msg = f"{host} sent an answer that cannot be used. Try again shortly."
-    return UpstreamUnavailable(msg, cause=f"{host}: {cause}")

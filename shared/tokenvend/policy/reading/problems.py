@@ -12,7 +12,8 @@ from tokenvend.errors import Misconfigured
 
 # A list that went wrong at every entry would fill the log; the first hundred are enough to start.
 MAX_PROBLEMS = 100
-_LONGEST_SHOWN = 80
+# Room for the longest ARN, issuer with subject and email: two of them often differ at their ends.
+_LONGEST_SHOWN = 400
 
 Path = tuple[str | int, ...]
 

@@ -1,0 +1,1 @@
+"""The composition roots, one a cloud: settings in, an endpoint out."""
