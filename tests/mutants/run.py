@@ -31,7 +31,14 @@ COPIES = max(1, (os.cpu_count() or 2))
 # Seconds for one run of a test file; a mutant that hangs its test counts as noticed.
 TIMEOUT = 120
 _COPIED = ("shared", "functions", "infra", "tests", "docs")
-_FILES = ("pyproject.toml", "template.yaml", "host.json", "function_app.py", "Makefile", "README.md")
+_FILES = (
+    "pyproject.toml",
+    "template.yaml",
+    "host.json",
+    "function_app.py",
+    "Makefile",
+    "README.md",
+)
 # pytest's exit code when tests ran and failed; 2 to 5 mean that none did.
 _FAILED = 1
 

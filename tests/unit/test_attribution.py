@@ -272,7 +272,9 @@ def vending(google: Google, sessions: Sessions | None) -> Vending:
         mint=Mint(
             identity=Ours(),
             exchange=TokenExchange(google, provider="a", sts_host="sts.googleapis.com", now=clock),
-            iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
+            iam_credentials=IamCredentials(
+                google, host="iamcredentials.googleapis.com", now=clock, provider=PROVIDER
+            ),
             federated_tokens=Cache(life=life, now=clock),
             session_identity=sessions,
         ),
