@@ -177,7 +177,7 @@ class _Visit:
     def grants(self) -> HttpResponse:
         """GET /v1/grants: the caller as we see it, and what it may have."""
         caller = self._authenticate()
-        in_force = self._ready.vending.policy()
+        in_force = self._ready.vending.policy(self._deadline)
         policy = in_force.policy
         self.record.policy, self.record.policy_checked_at = policy.digest, in_force.checked_at
         self.record.outcome = "answered"
@@ -260,7 +260,9 @@ class _Visit:
 
     def _vend(self, caller: Caller, wanted: TokenRequest) -> VendedToken:
         with self.record.steps.timed("vend"):
-            token = self._ready.vending.vend(caller, wanted, self._deadline, self.record)
+            token = self._ready.vending.vend(
+                caller, wanted, int(self._api.now()), self._deadline, self.record
+            )
         self.record.outcome = "vended"
         self.record.expires_at = rfc3339(token.expires_at)
         self.record.token_fingerprint = token.value.fingerprint(self._api.audit.fingerprint_key)

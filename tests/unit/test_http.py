@@ -62,14 +62,19 @@ class World:
         return CALLER
 
     def vend(
-        self, caller: Caller, request: TokenRequest, deadline: Deadline, record: AuditRecord
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        now: int,
+        deadline: Deadline,
+        record: AuditRecord,
     ) -> VendedToken:
         self.outcome()
         grant = AccessTokenSpec("reader", None, ("s",), None)
         record.spec = grant
         return VendedToken(Secret(TOKEN), grant, NOW, NOW + 3600)
 
-    def policy(self) -> PolicyInForce:
+    def policy(self, deadline: Deadline) -> PolicyInForce:
         return PolicyInForce(POLICY, loaded_at=NOW - 120, checked_at=NOW - 60)
 
     def write(self, record: Mapping[str, Any]) -> None:

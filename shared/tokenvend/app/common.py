@@ -13,6 +13,7 @@ from tokenvend.audit.chain import AuditLog
 from tokenvend.cache import Cache
 from tokenvend.caller.aws_request import verify_aws_request
 from tokenvend.config.compiled import SettingsError
+from tokenvend.deadline import Deadline
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials
 from tokenvend.google.sts import TokenExchange
@@ -21,8 +22,9 @@ from tokenvend.mint import Mint
 from tokenvend.policy import compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import PackagedFile, PolicyStore
-from tokenvend.service import Vending
-from tokenvend.transport.egress import Transport
+from tokenvend.policy_source.text import MAX_BYTES
+from tokenvend.service import Vending, owner_of_vended
+from tokenvend.transport.egress import BYTE_CAP, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from tokenvend.caller import Authenticator, VerifyAwsRequest
     from tokenvend.config.compiled import Settings
     from tokenvend.mint import Identity, SessionIdentity
-    from tokenvend.model import FederatedToken, TokenSpec, VendedToken
+    from tokenvend.model import FederatedToken, Session, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source.store import Read
     from tokenvend.transport import Sender
@@ -65,13 +67,14 @@ class Runtime:
     machine: Machine
 
 
-def open_transport(egress: Egress, machine: Machine) -> Transport:
-    """A door out; it opens nothing yet."""
+def open_transport(egress: Egress, machine: Machine, *, byte_cap: int = BYTE_CAP) -> Transport:
+    """A door out; it opens nothing yet. `byte_cap`: of an answer."""
     return Transport(
         egress,
         now=machine.now,
         sleep=machine.sleep,
         random=machine.random,
+        byte_cap=byte_cap,
         network=machine.network,
     )
 
@@ -94,14 +97,14 @@ def load_policy(
         return policy
 
     store = PolicyStore(
-        opened(),
+        opened,
         compiled,
         now=runtime.machine.now,
         monotonic=runtime.machine.monotonic,
         report=runtime.report,
     )
     try:
-        store.current()
+        store.current(Deadline.after(settings.budget, runtime.machine.monotonic))
     except Misconfigured:
         if isinstance(source, PackagedFile):
             raise
@@ -132,11 +135,12 @@ def endpoint(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
         size=settings.cache_entries,
-        owner=lambda key: key[0],
+        owner=owner_of_vended,
     )
-    federated: Cache[tuple[str, ...], FederatedToken] = Cache(
+    federated: Cache[Session, FederatedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
+        owner=lambda session: session,
         # One of our own, and one of every caller that a grant is attributed to.
         size=1 + settings.cache_entries,
     )
@@ -144,7 +148,7 @@ def endpoint(
         identity=identity,
         session_identity=session_identity,
         exchange=TokenExchange(
-            transport, provider=settings.provider, sts_host=settings.sts_host, now=machine.now
+            transport, provider=settings.provider, host=settings.sts_host, now=machine.now
         ),
         iam_credentials=IamCredentials(
             transport,
@@ -154,7 +158,7 @@ def endpoint(
         ),
         federated_tokens=federated,
     )
-    vending = Vending(store.current, mint, vended, now=machine.now)
+    vending = Vending(store.current, mint, vended)
     return Api(
         state=Ready(authenticator, vending, settings.audience),
         audit=AuditLog(

@@ -51,6 +51,7 @@ class AuditRecord:
 
     `time`: RFC 3339 UTC. `outcome`: `vended`, `answered` (a
     route that vends nothing) or an error's code. `reason`: the operator's cause of a denial.
+    `bridged`: why something at hand served in place of what could not be had anew.
     `policy`: digest of the policy that decided; `policy_checked_at`: when its source last held it,
     epoch seconds, 0 where no policy was asked.
     """
@@ -70,6 +71,7 @@ class AuditRecord:
     token_fingerprint: str = ""
     expires_at: str = ""
     cache: str = ""
+    bridged: str = ""
     upstream_request_id: str = ""
     policy: str = ""
     policy_checked_at: int = 0
