@@ -124,11 +124,6 @@ class Cache[K: Hashable, V]:
                 raise _shared(flight.error)
         return self._lead(key, mint, flight, lent)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-
     def drop(self, key: K, value: V) -> None:
         """Forget `value`, which its upstream no longer takes.
 

@@ -13,7 +13,7 @@ import googleapiclient.discovery_cache
 import jsonschema
 import pytest
 
-from tests.unit.issuing import NOW, Clock, deadline, segment
+from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
 from tests.unit.sending import said, script
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host

@@ -25,7 +25,7 @@ from tests.conformance.google_lab import (
     UNBOUND,
     Lab,
 )
-from tests.unit.issuing import deadline
+from tests.unit.issuing import PROVIDER, deadline
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.refusals import FederatedTokenRejected

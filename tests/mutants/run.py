@@ -1,4 +1,4 @@
-"""Whether the tests notice when a guard is gone: one line of the code is changed, and its tests run.
+"""Whether tests notice when a guard is gone: one line of the code is changed, and they run.
 
 Run by `make mutants`. `guards.toml` lists the guards; each mutation is made in a copy of the tree,
 never in the tree itself. Exits 1 if a mutant survives or a line of the list no longer fits.
@@ -66,7 +66,7 @@ def mutants() -> list[Mutant]:
 
 
 def ended(root: Path, test: str) -> int:
-    """pytest's exit code on one file in a copy of the tree."""
+    """Pytest's exit code on one file in a copy of the tree."""
     path = os.pathsep.join(str(root / part) for part in ("shared", "infra/local", "."))
     try:
         return subprocess.run(  # noqa: S603 -- our own interpreter on our own tests

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.issuing import NOW, deadline
+from tests.unit.issuing import NOW, PROVIDER, deadline
 from tests.unit.sending import said
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
@@ -273,7 +273,9 @@ def vending(google: Google, sessions: Sessions | None) -> Vending:
         mint=Mint(
             identity=Ours(),
             exchange=TokenExchange(google, provider="a", host="sts.googleapis.com", now=clock),
-            iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock, provider="//p"),
+            iam_credentials=IamCredentials(
+                google, host="iamcredentials.googleapis.com", now=clock, provider=PROVIDER
+            ),
             federated_tokens=Cache(life=life, now=clock, owner=lambda session: session),
             session_identity=sessions,
         ),

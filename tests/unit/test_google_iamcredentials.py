@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.issuing import NOW, Clock, deadline, segment
+from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
 from tests.unit.sending import Script, said, script
 from tokenvend.errors import (
     Misconfigured,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.unit.issuing import NOW, Clock, deadline
-from tokenvend.app import build_aws
+from tokenvend.app.aws import build_aws
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
 from tokenvend.deadline import Deadline

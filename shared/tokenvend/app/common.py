@@ -22,7 +22,6 @@ from tokenvend.mint import Mint
 from tokenvend.policy import compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import PackagedFile, PolicyStore
-from tokenvend.policy_source.text import MAX_BYTES
 from tokenvend.service import Vending, owner_of_vended
 from tokenvend.transport.egress import BYTE_CAP, Transport
 

@@ -74,11 +74,6 @@ class KeySets:
         self._sets: dict[KeySource, _KeySet] = {}
         self._lock = threading.Lock()
 
-    def restored(self) -> None:
-        """Ask every issuer anew."""
-        with self._lock:
-            self._sets.clear()
-
     def find(self, source: KeySource, kid: str, deadline: Deadline) -> PyJWK | None:
         """The issuer's key of this id, None where it has none.
 
