@@ -32,7 +32,7 @@ class Background[V]:
 
     def join(self, deadline: Deadline, *, late: DeadlineExceeded) -> V:
         """The work's result, begun now or earlier. Raises `late` when the deadline comes first."""
-        from concurrent.futures import Future  # noqa: PLC0415 - 10 ms that most starts never need
+        from concurrent.futures import Future  # noqa: PLC0415 - heavy, and most starts never need it
 
         if deadline.remaining() <= 0:
             raise late

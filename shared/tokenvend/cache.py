@@ -2,7 +2,9 @@
 
 What it promises: a value is renewed while it is still good, a crowd that asks for one key costs
 one mint, an upstream's bad minute is bridged with a value that is still good, and a refusal is
-never hidden. What it refuses: a value that is dead on arrival.
+never hidden. Renewing a value that still serves may take a share of the caller's time and no more,
+so that a hung upstream leaves time for what comes after. What it refuses: a value that is dead on
+arrival.
 
 A fixed rule such as "at least five minutes left" would mint on every request for a token that
 lives five minutes, so freshness is a fraction of each value's own life.
@@ -12,10 +14,10 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 from tokenvend.errors import DeadlineExceeded, RateLimited, TokenvendError, UpstreamUnavailable
 
@@ -24,13 +26,29 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 1024
 # After a failed renewal the value at hand is served this long before the next try, in seconds:
-# or every request of an upstream's bad minute would first wait for its timeout.
+# or every request of an upstream's bad minute would first wait for its share.
 HOLD_AFTER_FAILURE = 10
 # A clock that ran back further than this (seconds) makes stored values look younger than they are.
 CLOCK_SLACK = 5
 MIN_LEFT_TO_SERVE = 30
 MAX_LEFT_TO_RENEW = 900
 _BRIDGED = (UpstreamUnavailable, RateLimited, DeadlineExceeded)
+
+# Whose a key is: a group that the operator made, and the member of it who asked.
+Owner = tuple[Hashable, Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Cached[V]:
+    """A value and how it was had.
+
+    `hit`: without a mint of the caller's own. `bridged`: a newer one could not be had, `cause`
+    (for the operator alone) says why, and this one still serves.
+    """
+
+    value: V
+    how: Literal["hit", "miss", "bridged"]
+    cause: str = ""
 
 
 def quarter_left(life: int) -> float:
@@ -43,16 +61,14 @@ def half_left(life: int) -> float:
     return life / 2
 
 
-def _itself[K: Hashable](key: K) -> Hashable:
-    return key
-
-
 class Cache[K: Hashable, V]:
     """Values by key, at most `size` of them. Thread-safe.
 
     `life` tells a value's issue and end in epoch seconds; `now` is the same clock. `renew_left`
     tells from a value's whole life (seconds) how much is left when it should be renewed. `owner`
-    tells whose a key is: a full cache gives up the longest unused value of whoever has most.
+    tells whose a key is: a full cache gives up the longest unused value of the member that has
+    most in the group that has most. So whoever keeps to an equal share loses nothing to others,
+    and inventing members takes no more than the group's share.
     """
 
     def __init__(
@@ -60,9 +76,9 @@ class Cache[K: Hashable, V]:
         *,
         life: Callable[[V], tuple[int, int]],
         now: Callable[[], float],
+        owner: Callable[[K], Owner],
         size: int = MAX_ENTRIES,
         renew_left: Callable[[int], float] = quarter_left,
-        owner: Callable[[K], Hashable] = _itself,
     ) -> None:
         self._life = life
         self._now = now
@@ -70,16 +86,18 @@ class Cache[K: Hashable, V]:
         self._renew_left = renew_left
         self._owner = owner
         self._lock = threading.Lock()
-        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._entries: dict[K, _Entry[V]] = {}
+        self._shares = _Shares[K]()
         self._flights: dict[K, _Flight[V]] = {}
 
-    def get_or_mint(self, key: K, mint: Callable[[], V], deadline: Deadline) -> tuple[V, bool]:
-        """The value of `key` and whether it was had without a mint of this call's own.
+    def get_or_mint(self, key: K, mint: Callable[[Deadline], V], deadline: Deadline) -> Cached[V]:
+        """The value of `key`, by `mint` if it is missing or due for renewal.
 
-        One caller per key mints. Meanwhile the others are served the value at hand if it is still
-        good, and wait otherwise, until their own deadline. A failed mint fails every waiter with
-        the same error: letting each try in turn would turn one upstream failure into a queue of
-        them. Only when the minting caller ran out of *its* time does the next waiter try.
+        One caller per key mints; its mint gets the caller's deadline, or a share of it while a
+        value at hand still serves. Meanwhile the others are served the value at hand, and wait
+        where there is none, until their own deadline. A failed mint fails every waiter with the
+        same error: letting each try in turn would turn one upstream failure into a queue of them.
+        Only when the minting caller ran out of *its* time does the next waiter try.
 
         When minting fails with UpstreamUnavailable, RateLimited or DeadlineExceeded, a value with
         more than 30 s left (an eighth of its life if that is less) is served instead. After any
@@ -89,27 +107,22 @@ class Cache[K: Hashable, V]:
             with self._lock:
                 entry = self._entry(key)
                 if entry is not None and self._is_fresh(entry):
-                    self._entries.move_to_end(key)
-                    return entry.value, True
+                    self._shares.use(self._owner(key), key)
+                    return entry.served()
                 flight = self._flights.get(key)
                 if flight is None:
                     flight = self._flights[key] = _Flight()
+                    lent = self._lent(entry, deadline)
                     break
                 if entry is not None and self._is_servable(entry):
-                    return entry.value, True
+                    return entry.served()
             if not flight.done.wait(deadline.remaining()):
-                msg = "The request took too long. Try again."
-                raise DeadlineExceeded(msg, cause="waited for another request's token")
-            if flight.values:
-                return flight.values[0], True
+                raise DeadlineExceeded(cause="waited for another request's token")
+            if flight.landed is not None:
+                return flight.landed
             if flight.error is not None:
                 raise _shared(flight.error)
-        return self._lead(key, mint, flight)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._entries.clear()
+        return self._lead(key, mint, flight, lent)
 
     def drop(self, key: K, value: V) -> None:
         """Forget `value`, which its upstream no longer takes.
@@ -120,60 +133,85 @@ class Cache[K: Hashable, V]:
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None and entry.value is value:
-                del self._entries[key]
+                self._forget(key)
 
-    def _lead(self, key: K, mint: Callable[[], V], flight: _Flight[V]) -> tuple[V, bool]:
+    def clear(self) -> None:
+        """Forget everything. A mint under way answers those who wait for it, and is not kept."""
+        with self._lock:
+            self._entries.clear()
+            self._shares = _Shares()
+            self._flights.clear()
+
+    def _lead(
+        self, key: K, mint: Callable[[Deadline], V], flight: _Flight[V], lent: Deadline
+    ) -> Cached[V]:
         try:
-            value = mint()
+            value = mint(lent)
             entry = self._alive(value)
         except _BRIDGED as error:
             with self._lock:
                 held = self._entry(key)
                 if held is not None and self._is_servable(held):
                     held.hold_until = self._now() + HOLD_AFTER_FAILURE
-                    flight.values.append(held.value)
-                    return held.value, True
+                    held.cause = error.cause or error.detail
+                    flight.landed = held.served()
+                    return flight.landed
             if not isinstance(error, DeadlineExceeded):
                 flight.error = error
             raise
         except Exception as error:
             with self._lock:
-                self._entries.pop(key, None)
+                if self._flights.get(key) is flight:
+                    self._forget(key)
             flight.error = error
             raise
         else:
-            flight.values.append(value)
+            flight.landed = entry.served()
             with self._lock:
-                self._store(key, entry)
-            return value, False
+                if self._flights.get(key) is flight:
+                    self._store(key, entry)
+            return replace(flight.landed, how="miss")
         finally:
             with self._lock:
-                del self._flights[key]
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
             flight.done.set()
+
+    def _lent(self, entry: _Entry[V] | None, deadline: Deadline) -> Deadline:
+        share = deadline.share()
+        # It must still serve when the share is over: by then there is nothing else to give.
+        bridges = entry is not None and self._is_servable(entry, after=share.remaining())
+        return share if bridges else deadline
 
     def _alive(self, value: V) -> _Entry[V]:
         issued_at, expires_at = self._life(value)
         now = self._now()
         if expires_at <= now:
-            msg = "An upstream gave a token that has already expired. Try again shortly."
-            raise UpstreamUnavailable(msg, cause="dead on arrival; is this machine's clock right?")
+            raise UpstreamUnavailable(
+                "An upstream gave a token that has already expired. Try again shortly.",
+                cause="dead on arrival; is this machine's clock right?",
+            )
         return _Entry(value, now, max(1, expires_at - issued_at), expires_at)
 
     def _store(self, key: K, entry: _Entry[V]) -> None:
+        if key in self._entries:
+            self._shares.use(self._owner(key), key)
+        else:
+            self._shares.add(self._owner(key), key)
         self._entries[key] = entry
-        self._entries.move_to_end(key)
         if len(self._entries) > self._size:
-            # Whoever asks for many different things makes room for them itself.
-            owners = Counter(map(self._owner, self._entries))
-            most = owners.most_common(1)[0][0]
-            del self._entries[next(each for each in self._entries if self._owner(each) == most)]
+            self._forget(self._shares.first_to_go())
+
+    def _forget(self, key: K) -> None:
+        if self._entries.pop(key, None) is not None:
+            self._shares.remove(self._owner(key), key)
 
     def _entry(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)
         if entry is not None and not (
             entry.stored_at - CLOCK_SLACK <= self._now() < entry.expires_at
         ):
-            del self._entries[key]
+            self._forget(key)
             return None
         return entry
 
@@ -183,26 +221,98 @@ class Cache[K: Hashable, V]:
             now < entry.hold_until and self._is_servable(entry)
         )
 
-    def _is_servable(self, entry: _Entry[V]) -> bool:
-        return entry.expires_at - self._now() > min(MIN_LEFT_TO_SERVE, entry.life / 8)
+    def _is_servable(self, entry: _Entry[V], after: float = 0) -> bool:
+        left = entry.expires_at - self._now() - after
+        return left > min(MIN_LEFT_TO_SERVE, entry.life / 8)
 
 
 @dataclass(slots=True)
 class _Entry[V]:
+    """`cause`: why the last renewal failed, empty when none has."""
+
     value: V
     stored_at: float
     life: int
     expires_at: int
     hold_until: float = 0.0
+    cause: str = ""
+
+    def served(self) -> Cached[V]:
+        return Cached(self.value, "bridged" if self.cause else "hit", self.cause)
 
 
 @dataclass(slots=True)
 class _Flight[V]:
-    """One mint under way: `values` holds its result, if any, and `error` what all should see."""
+    """One mint under way: `landed` is what its waiters get, if any, `error` what all should see."""
 
     done: threading.Event = field(default_factory=threading.Event)
-    values: list[V] = field(default_factory=list)
+    landed: Cached[V] | None = None
     error: Exception | None = None
+
+
+class _Shares[K: Hashable]:
+    """Who holds which keys, and who has most; every answer in constant time."""
+
+    def __init__(self) -> None:
+        self._groups = _Ranking()
+        self._members: dict[Hashable, _Ranking] = {}
+        self._keys: dict[Owner, OrderedDict[K, None]] = {}
+
+    def add(self, owner: Owner, key: K) -> None:
+        group, member = owner
+        self._groups.count(group, 1)
+        self._members.setdefault(group, _Ranking()).count(member, 1)
+        self._keys.setdefault(owner, OrderedDict())[key] = None
+
+    def use(self, owner: Owner, key: K) -> None:
+        group, member = owner
+        self._groups.count(group, 0)
+        self._members[group].count(member, 0)
+        self._keys[owner].move_to_end(key)
+
+    def remove(self, owner: Owner, key: K) -> None:
+        group, member = owner
+        self._groups.count(group, -1)
+        self._members[group].count(member, -1)
+        del self._keys[owner][key]
+        if not self._keys[owner]:
+            del self._keys[owner]
+        if not self._members[group]:
+            del self._members[group]
+
+    def first_to_go(self) -> K:
+        group = self._groups.first()
+        return next(iter(self._keys[group, self._members[group].first()]))
+
+
+class _Ranking:
+    """Names by how much they have; of those with the same, the longest unused comes first."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Hashable, int] = {}
+        self._names: dict[int, OrderedDict[Hashable, None]] = {}
+        self._most = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def count(self, name: Hashable, more: Literal[-1, 0, 1]) -> None:
+        """`name` has so much more now, and was used just now."""
+        before = self._counts.pop(name, 0)
+        if before:
+            del self._names[before][name]
+            if not self._names[before]:
+                del self._names[before]
+        after = before + more
+        if after:
+            self._counts[name] = after
+            self._names.setdefault(after, OrderedDict())[name] = None
+        # One at a time: when the only one who had most has less, it is the most there is.
+        if after > self._most or self._most not in self._names:
+            self._most = after
+
+    def first(self) -> Hashable:
+        return next(iter(self._names[self._most]))
 
 
 def _shared(error: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ class Deadline:
         """Seconds left, never below zero."""
         return max(0.0, self.at - self.monotonic())
 
-    def share(self, fraction: float) -> Deadline:
-        """A nearer deadline: `fraction` (0 to 1) of what is left of this one."""
-        return Deadline(self.monotonic() + self.remaining() * fraction, self.monotonic)
+    def share(self, fraction: float = BRIDGEABLE_SHARE, *, at_most: float = math.inf) -> Deadline:
+        """A nearer deadline: `fraction` (0 to 1) of what is left of this one, at most so long.
+
+        `at_most`: seconds.
+        """
+        lent = min(self.remaining() * fraction, at_most)
+        return Deadline(self.monotonic() + lent, self.monotonic)

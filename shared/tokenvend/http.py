@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenvend import __version__, errors
 from tokenvend.endpoint import DEFAULT_RETRY_AFTER
@@ -23,38 +23,17 @@ from tokenvend.wire import own, sts
 from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
-    from tokenvend.audit.record import AuditRecord
     from tokenvend.caller import Authenticator
-    from tokenvend.deadline import Deadline
     from tokenvend.endpoint import Endpoint, Invocation
     from tokenvend.model import Caller, HttpRequest, TokenRequest, VendedToken
     from tokenvend.policy import GrantView
-    from tokenvend.policy_source import PolicyInForce
+    from tokenvend.service import Vending
 
 # Of what is left of a probe's time: the policy's check may not keep it waiting.
 READY_SHARE = 1 / 10
 
 Value = Mapping[str, Any] | bytes
 """What a visit answers: the members of a JSON object, or JSON that is bytes already."""
-
-
-class Vending(Protocol):
-    """What a caller may have. `now`: epoch seconds."""
-
-    def policy(self, deadline: Deadline) -> PolicyInForce:
-        """The policy in force; raises Misconfigured while there is none."""
-        ...
-
-    def vend(
-        self,
-        caller: Caller,
-        request: TokenRequest,
-        now: int,
-        deadline: Deadline,
-        record: AuditRecord,
-    ) -> VendedToken:
-        """The token; raises Denied or what went wrong upstream."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One grant into one token: our identity, the token exchange, impersonation.
+"""One token spec into one token: our identity, the token exchange, impersonation.
 
 The federated token is kept once per process and identity: Google's STS has the smallest quota of
 all that we call.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tokenvend.errors import Misconfigured
 from tokenvend.google.refusals import FederatedTokenRejected
-from tokenvend.model import AccessTokenSpec, IdTokenSpec, VendedToken
+from tokenvend.model import AccessTokenSpec, Session, VendedToken
 from tokenvend.policy.attribution import session_name
 
 if TYPE_CHECKING:
@@ -38,23 +38,23 @@ class Identity(Protocol):
 class SessionIdentity(Protocol):
     """Our own identity in the name of somebody else, where the platform can do that."""
 
-    def subject_token(self, session_name: str, deadline: Deadline) -> SubjectToken:
-        """A subject token for Google's STS that carries this name."""
+    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
+        """A subject token for Google's STS that carries the session's name."""
         ...
 
 
 @dataclass(frozen=True)
 class Mint:
-    """Makes the token of a grant; never decides.
+    """Makes the token of a spec; never decides.
 
-    `federated_tokens`: by the caller's session name (empty for our own identity) and scopes.
+    `federated_tokens`: for impersonation, by the session that they were had in.
     `session_identity` None: the platform cannot name the caller, and attributed grants fail.
     """
 
     identity: Identity
     exchange: TokenExchange
     iam_credentials: IamCredentials
-    federated_tokens: Cache[tuple[str, ...], FederatedToken]
+    federated_tokens: Cache[Session, FederatedToken]
     session_identity: SessionIdentity | None = None
 
     def __call__(
@@ -64,7 +64,9 @@ class Mint:
 
         Raises Misconfigured, RateLimited, UpstreamRefused, UpstreamUnavailable, DeadlineExceeded.
         """
-        session = session_name(caller) if spec.attributed else ""
+        session = Session()
+        if spec.attributed:
+            session = Session(spec.grant_name, session_name(caller))
         if isinstance(spec, AccessTokenSpec) and spec.service_account is None:
             direct = self._exchange(session, spec.scopes, deadline, record)
             return VendedToken(direct.value, spec, direct.issued_at, direct.expires_at)
@@ -73,7 +75,7 @@ class Mint:
             return self._impersonate(federated, spec, deadline, record)
         except FederatedTokenRejected:
             # The kept one no longer counts (its provider was made anew, say): once more, afresh.
-            self.federated_tokens.drop((session, IMPERSONATION_SCOPE), federated)
+            self.federated_tokens.drop(session, federated)
             federated = self._federated(session, deadline, record)
             return self._impersonate(federated, spec, deadline, record)
 
@@ -81,38 +83,36 @@ class Mint:
         self, federated: FederatedToken, spec: TokenSpec, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         with record.steps.timed("impersonation"):
-            match spec:
-                case AccessTokenSpec():
-                    return self.iam_credentials.generate_access_token(
-                        federated, spec, deadline, record.request_id
-                    )
-                case IdTokenSpec():
-                    return self.iam_credentials.generate_id_token(
-                        federated, spec, deadline, record.request_id
-                    )
+            return self.iam_credentials.generate(federated, spec, deadline, record.request_id)
 
-    def _federated(self, session: str, deadline: Deadline, record: AuditRecord) -> FederatedToken:
+    def _federated(
+        self, session: Session, deadline: Deadline, record: AuditRecord
+    ) -> FederatedToken:
         # Without the session in the key, one caller's token would act in another's name.
-        token, _ = self.federated_tokens.get_or_mint(
-            (session, IMPERSONATION_SCOPE),
-            lambda: self._exchange(session, (IMPERSONATION_SCOPE,), deadline, record),
+        cached = self.federated_tokens.get_or_mint(
+            session,
+            lambda lent: self._exchange(session, (IMPERSONATION_SCOPE,), lent, record),
             deadline,
         )
-        return token
+        record.bridged = cached.cause or record.bridged
+        return cached.value
 
     def _exchange(
-        self, session: str, scopes: tuple[str, ...], deadline: Deadline, record: AuditRecord
+        self, session: Session, scopes: tuple[str, ...], deadline: Deadline, record: AuditRecord
     ) -> FederatedToken:
         with record.steps.timed("subject_token"):
             subject_token = self._subject_token(session, deadline)
+        record.bridged = subject_token.bridged or record.bridged
         with record.steps.timed("token_exchange"):
             return self.exchange.exchange(subject_token, scopes, deadline)
 
-    def _subject_token(self, session: str, deadline: Deadline) -> SubjectToken:
-        if not session:
+    def _subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
+        if not session.name:
             return self.identity.subject_token(deadline)
         if self.session_identity is None:
             # Such a policy is refused at load; a token in our own name would break its promise.
-            msg = "This endpoint cannot name its callers to Google, as the policy asks it to."
-            raise Misconfigured(msg, cause="an attributed grant where there are no role sessions")
+            raise Misconfigured(
+                "This endpoint cannot name its callers to Google, as the policy asks it to.",
+                cause="an attributed grant where there are no role sessions",
+            )
         return self.session_identity.subject_token(session, deadline)

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 
 class Secret:
@@ -302,11 +302,25 @@ class SubjectTokenType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubjectToken:
-    """Our own proof of identity, as Google's STS takes it. `expires_at`: epoch seconds."""
+    """Our own proof of identity, as Google's STS takes it. `expires_at`: epoch seconds.
+
+    `bridged`: why a newer one could not be had, for the operator; empty when all is well.
+    """
 
     value: Secret
     type: SubjectTokenType
     expires_at: int
+    bridged: str = field(default="", compare=False)
+
+
+class Session(NamedTuple):
+    """Our identity in the name of a caller, for one grant; `name` empty: our own, for any.
+
+    What is kept of sessions is kept by grant, the unit that no caller can multiply.
+    """
+
+    grant_name: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

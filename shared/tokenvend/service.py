@@ -26,30 +26,45 @@ if TYPE_CHECKING:
 class Vending:
     """Turns a caller's request into a token. `policy` gives the policy now in force."""
 
-    policy: Callable[[], PolicyInForce]
+    policy: Callable[[Deadline], PolicyInForce]
     mint: Mint
     vended_tokens: Cache[tuple[str, TokenSpec], VendedToken]
-    now: Callable[[], float]
 
     def vend(
-        self, caller: Caller, request: TokenRequest, deadline: Deadline, record: AuditRecord
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        now: int,
+        deadline: Deadline,
+        record: AuditRecord,
     ) -> VendedToken:
         """The token the policy grants this caller; raises Denied or what went wrong upstream.
 
         One token belongs to one caller: the key holds the caller, so the fingerprint of a leaked
-        token names who got it.
+        token names who got it. `now`: epoch seconds.
         """
-        in_force = self.policy()
+        in_force = self.policy(deadline)
         record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
         with record.steps.timed("decision"):
-            decision = decide(in_force.policy, caller, request, int(self.now()))
+            decision = decide(in_force.policy, caller, request, now)
         record.spec, record.matched = decision.spec, decision.matched
         record.would_deny = decision.would_deny
-        token, hit = self.vended_tokens.get_or_mint(
+        cached = self.vended_tokens.get_or_mint(
             (caller.id, decision.spec),
-            lambda: self.mint(caller, decision.spec, deadline, record),
+            lambda lent: self.mint(caller, decision.spec, lent, record),
             deadline,
         )
-        record.cache = "hit" if hit else "miss"
-        record.upstream_request_id = token.upstream_request_id
-        return token
+        record.cache = cached.how
+        record.bridged = cached.cause or record.bridged
+        record.upstream_request_id = cached.value.upstream_request_id
+        return cached.value
+
+
+def owner_of_vended(key: tuple[str, TokenSpec]) -> tuple[str, str]:
+    """Whose a vended token is when room has to be made: its grant's, then its caller's.
+
+    Some callers can choose who they are (each branch of a repository is another OIDC subject, an
+    account's administrator makes roles), but none can choose by how many grants it is known.
+    """
+    caller_id, spec = key
+    return spec.grant_name, caller_id

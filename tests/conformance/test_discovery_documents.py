@@ -13,7 +13,7 @@ import googleapiclient.discovery_cache
 import jsonschema
 import pytest
 
-from tests.unit.issuing import NOW, Clock, deadline, segment
+from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
 from tests.unit.sending import said, script
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.sts import TokenExchange, sts_host
@@ -72,7 +72,7 @@ def test_our_token_exchange_is_in_the_document(kind: SubjectTokenType) -> None:
     audience = (
         "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q"
     )
-    sts = TokenExchange(sender, provider=audience, sts_host=sts_host(), now=Clock())
+    sts = TokenExchange(sender, provider=audience, host=sts_host(), now=Clock())
     sts.exchange(SubjectToken(Secret("s"), kind, NOW + 900), ["a", "b"], deadline())
     (call,) = sender.calls
     form = parse_qsl(call.body.decode(), keep_blank_values=True, strict_parsing=True)
@@ -91,8 +91,8 @@ def test_our_token_exchange_is_in_the_document(kind: SubjectTokenType) -> None:
 def test_our_generate_access_token_is_in_the_document(delegates: tuple[str, ...]) -> None:
     sender = script(said({"accessToken": "t", "expireTime": "2099-01-01T00:00:00Z"}))
     grant = AccessTokenSpec("g", EMAIL, ("https://a", "https://b"), 900, delegates)
-    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock())
-    api.generate_access_token(FEDERATED, grant, deadline())
+    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
+    api.generate(FEDERATED, grant, deadline())
     body = json.loads(sender.calls[0].body)
     check("iamcredentials.v1", "GenerateAccessTokenRequest", body)
     assert DURATION.fullmatch(body["lifetime"])
@@ -101,11 +101,11 @@ def test_our_generate_access_token_is_in_the_document(delegates: tuple[str, ...]
 
 @pytest.mark.parametrize("delegates", [(), DELEGATES])
 def test_our_generate_id_token_is_in_the_document(delegates: tuple[str, ...]) -> None:
-    token = f"h.{segment({'aud': 'https://x', 'exp': NOW + 3600})}.s"
+    token = f"{segment({'alg': 'RS256'})}.{segment({'aud': 'https://x', 'exp': NOW + 3600})}.s"
     sender = script(said({"token": token}))
-    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock())
+    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
     grant = IdTokenSpec("g", EMAIL, "https://x", include_email=True, delegates=delegates)
-    api.generate_id_token(FEDERATED, grant, deadline())
+    api.generate(FEDERATED, grant, deadline())
     check("iamcredentials.v1", "GenerateIdTokenRequest", json.loads(sender.calls[0].body))
     is_method_of(sender.calls[0], "generateIdToken")
 
@@ -139,5 +139,5 @@ def test_an_answer_of_the_documents_shape_is_a_token(answer: dict[str, str]) -> 
     check("iamcredentials.v1", "GenerateAccessTokenResponse", answer)
     api = IamCredentials(script(said(answer)), host=iamcredentials_host(), now=Clock())
     grant = AccessTokenSpec("g", EMAIL, ("https://a",), 900)
-    token = api.generate_access_token(FEDERATED, grant, deadline())
+    token = api.generate(FEDERATED, grant, deadline())
     assert token.expires_at == NOW + 600

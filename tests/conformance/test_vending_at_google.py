@@ -25,7 +25,7 @@ from tests.conformance.google_lab import (
     UNBOUND,
     Lab,
 )
-from tests.unit.issuing import deadline
+from tests.unit.issuing import PROVIDER, deadline
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.refusals import FederatedTokenRejected
@@ -91,12 +91,14 @@ def azure_identity(lab: Lab, name: str = "tokenvend") -> SubjectToken:
 
 def exchange(lab: Lab, subject: SubjectToken, provider: str = AWS_PROVIDER) -> FederatedToken:
     audience = f"//iam.googleapis.com/{provider}"
-    sts = TokenExchange(InProcess(lab), provider=audience, sts_host=sts_host(), now=lab.clock)
+    sts = TokenExchange(InProcess(lab), provider=audience, host=sts_host(), now=lab.clock)
     return sts.exchange(subject, [IAM], deadline())
 
 
 def api(lab: Lab) -> IamCredentials:
-    return IamCredentials(InProcess(lab), host=iamcredentials_host(), now=lab.clock)
+    return IamCredentials(
+        InProcess(lab), host=iamcredentials_host(), now=lab.clock, provider=PROVIDER
+    )
 
 
 def federated(lab: Lab) -> FederatedToken:
@@ -107,21 +109,21 @@ def federated(lab: Lab) -> FederatedToken:
 
 
 def test_an_aws_identity_becomes_an_access_token_for_storage(lab: Lab) -> None:
-    token = api(lab).generate_access_token(federated(lab), ACCESS, deadline(), "req-1")
+    token = api(lab).generate(federated(lab), ACCESS, deadline(), "req-1")
     assert token.value.reveal().startswith("ya29.")
     assert token.expires_at - token.issued_at in {899, 900}
 
 
 def test_an_azure_identity_becomes_an_id_token_for_cloud_run(lab: Lab) -> None:
     ours = exchange(lab, azure_identity(lab), AZURE_PROVIDER)
-    token = api(lab).generate_id_token(ours, ID, deadline())
+    token = api(lab).generate(ours, ID, deadline())
     claims = jwt.decode(token.value.reveal(), options={"verify_signature": False})
     assert (claims["aud"], claims["email"]) == (ORDERS, INVOKER)
 
 
 def test_a_long_life_works_where_the_organisation_allows_it(lab: Lab) -> None:
     grant = dataclasses.replace(ACCESS, service_account=LONGHAUL, lifetime=43_200)
-    token = api(lab).generate_access_token(federated(lab), grant, deadline())
+    token = api(lab).generate(federated(lab), grant, deadline())
     assert token.expires_at - token.issued_at in {43_199, 43_200}
 
 
@@ -221,7 +223,7 @@ def test_a_mistake_at_the_service_account_is_named(
 ) -> None:
     grant = dataclasses.replace(ACCESS, **changes)  # type: ignore[arg-type]
     with pytest.raises(UpstreamRefused) as caught:
-        api(lab).generate_access_token(federated(lab), grant, deadline())
+        api(lab).generate(federated(lab), grant, deadline())
     assert hint in caught.value.cause
 
 
@@ -229,16 +231,19 @@ def test_an_expired_federated_token_is_told_apart(lab: Lab) -> None:
     ours = federated(lab)
     lab.clock.now += 7200
     with pytest.raises(FederatedTokenRejected):
-        api(lab).generate_access_token(ours, ACCESS, deadline())
+        api(lab).generate(ours, ACCESS, deadline())
 
 
 def test_a_clock_far_ahead_of_googles_is_named(lab: Lab) -> None:
     ours = federated(lab)
     ahead = IamCredentials(
-        InProcess(lab), host=iamcredentials_host(), now=lambda: lab.clock() + 7200
+        InProcess(lab),
+        host=iamcredentials_host(),
+        now=lambda: lab.clock() + 7200,
+        provider=PROVIDER,
     )
     with pytest.raises(UpstreamUnavailable) as caught:
-        ahead.generate_access_token(ours, ACCESS, deadline())
+        ahead.generate(ours, ACCESS, deadline())
     assert "clock" in caught.value.cause
 
 
@@ -248,7 +253,7 @@ def test_no_refusal_holds_a_token(lab: Lab) -> None:
     for account in (UNBOUND, "nobody@acme.iam.gserviceaccount.com"):
         grant = dataclasses.replace(ACCESS, service_account=account)
         with pytest.raises(TokenvendError) as caught:
-            api(lab).generate_access_token(ours, grant, deadline())
+            api(lab).generate(ours, grant, deadline())
         told.append(json.dumps([repr(caught.value), caught.value.cause]))
     assert told
     assert ours.value.reveal() not in "".join(told)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tokenvend.caller import Issuer
 
 NOW = 1_800_000_000
+PROVIDER = (
+    "//iam.googleapis.com/projects/111/locations/global/workloadIdentityPools/pool/providers/test"
+)
 
 
 def deadline(seconds: float = 5.0) -> Deadline:

@@ -147,7 +147,9 @@ def test_an_endpoint_on_azure_that_could_never_vend_says_so_at_once(world: World
 
 
 @pytest.mark.parametrize("path", ["/v1/access-token", "/v1/grants"])
-def test_a_misconfigured_endpoint_answers_what_needs_settings_with_that(world: World, path: str) -> None:
+def test_a_misconfigured_endpoint_answers_what_needs_settings_with_that(
+    world: World, path: str
+) -> None:
     method = "POST" if path == "/v1/access-token" else "GET"
     for build in (world.aws, world.azure):
         response = build(BUDGET="0").handle(HttpRequest(method, path))

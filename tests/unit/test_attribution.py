@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.issuing import NOW, deadline
+from tests.unit.issuing import NOW, PROVIDER, deadline
 from tests.unit.sending import said
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
@@ -31,6 +31,7 @@ from tokenvend.model import (
     LambdaCaller,
     OidcCaller,
     Secret,
+    Session,
     SubjectToken,
     SubjectTokenType,
     VendedToken,
@@ -47,7 +48,7 @@ from tokenvend.policy.review.explain import explain
 from tokenvend.policy.review.lint import lint
 from tokenvend.policy.review.matrix import matrix
 from tokenvend.policy_source import PolicyInForce
-from tokenvend.service import Vending
+from tokenvend.service import Vending, owner_of_vended
 
 if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
@@ -261,23 +262,24 @@ class Ours:
 
 @dataclass(frozen=True)
 class Sessions:
-    def subject_token(self, session_name: str, deadline: Deadline) -> SubjectToken:
-        return SubjectToken(Secret(session_name), SubjectTokenType.JWT, NOW + 900)
+    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
+        return SubjectToken(Secret(session.name), SubjectTokenType.JWT, NOW + 900)
 
 
 def vending(google: Google, sessions: Sessions | None) -> Vending:
     in_force = PolicyInForce(compile_policy(POLICY), NOW, NOW)
     return Vending(
-        policy=lambda: in_force,
+        policy=lambda _: in_force,
         mint=Mint(
             identity=Ours(),
-            exchange=TokenExchange(google, provider="a", sts_host="sts.googleapis.com", now=clock),
-            iam_credentials=IamCredentials(google, host="iamcredentials.googleapis.com", now=clock),
-            federated_tokens=Cache(life=life, now=clock),
+            exchange=TokenExchange(google, provider="a", host="sts.googleapis.com", now=clock),
+            iam_credentials=IamCredentials(
+                google, host="iamcredentials.googleapis.com", now=clock, provider=PROVIDER
+            ),
+            federated_tokens=Cache(life=life, now=clock, owner=lambda session: session),
             session_identity=sessions,
         ),
-        vended_tokens=Cache(life=life, now=clock),
-        now=clock,
+        vended_tokens=Cache(life=life, now=clock, owner=owner_of_vended),
     )
 
 
@@ -292,7 +294,7 @@ def clock() -> float:
 def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
     record = AuditRecord(request_id="r", time="t")
     request = AccessTokenRequest(grant_name=grant, **more)
-    return vending.vend(caller, request, deadline(), record).value.reveal()
+    return vending.vend(caller, request, NOW, deadline(), record).value.reveal()
 
 
 def test_a_federated_token_of_one_caller_never_mints_for_another() -> None:
@@ -336,11 +338,11 @@ def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
     record = AuditRecord(request_id="r", time="t")
     ours = vending(Google(), None)
     with pytest.raises(Misconfigured):
-        ours.vend(ETL, AccessTokenRequest(), deadline(), record)
+        ours.vend(ETL, AccessTokenRequest(), NOW, deadline(), record)
     assert isinstance(record.spec, AccessTokenSpec)
     assert record.spec.attributed
     with pytest.raises(Misconfigured):
-        ours.vend(ETL, IdTokenRequest("https://ledger.example"), deadline(), record)
+        ours.vend(ETL, IdTokenRequest("https://ledger.example"), NOW, deadline(), record)
     assert isinstance(record.spec, IdTokenSpec)
     assert record.spec.attributed
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.issuing import NOW, Clock, deadline, segment
+from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
 from tests.unit.sending import Script, said, script
 from tokenvend.errors import (
     Misconfigured,
@@ -49,15 +49,15 @@ def id_token(**changes: Any) -> str:
 
 
 def api(sender: Script) -> IamCredentials:
-    return IamCredentials(sender, host=iamcredentials_host(), now=Clock())
+    return IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
 
 
 def get_access(sender: Script, grant: AccessTokenSpec = ACCESS, reason: str = "") -> VendedToken:
-    return api(sender).generate_access_token(FEDERATED, grant, deadline(), reason)
+    return api(sender).generate(FEDERATED, grant, deadline(), reason)
 
 
 def get_id(sender: Script, grant: IdTokenSpec = ID, reason: str = "") -> VendedToken:
-    return api(sender).generate_id_token(FEDERATED, grant, deadline(), reason)
+    return api(sender).generate(FEDERATED, grant, deadline(), reason)
 
 
 BOTH = [get_access, get_id]

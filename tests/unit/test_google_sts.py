@@ -39,7 +39,7 @@ def given(**changes: Any) -> Answer:
 
 
 def exchange(sender: Script, subject: SubjectToken = SUBJECT) -> FederatedToken:
-    sts = TokenExchange(sender, provider=AUDIENCE, sts_host="sts.googleapis.com", now=Clock())
+    sts = TokenExchange(sender, provider=AUDIENCE, host="sts.googleapis.com", now=Clock())
     return sts.exchange(subject, [SCOPE, "openid"], deadline())
 
 

@@ -139,7 +139,7 @@ def test_what_cannot_stand_in_a_header_is_not_signed(field: str, bad: str) -> No
 
 
 def test_keys_in_the_environment_need_no_botocore() -> None:
-    """Botocore costs 150 ms of import, on Lambda's cold path."""
+    """Botocore is heavy to import, and Lambda's cold path spares it."""
     program = (
         "import sys; from tokenvend.identity.aws import AwsIdentity;"
         "from tokenvend.deadline import Deadline;"
@@ -217,6 +217,16 @@ def test_credentials_are_refreshed_before_they_expire(bare: pytest.MonkeyPatch) 
         ours = subject({})
         keys = [opened(ours.subject_token(deadline()))[1]["Authorization"] for _ in range(2)]
     assert "Credential=ASIASECOND/" in keys[-1]
+
+
+def test_a_restored_process_uses_no_credentials_of_its_snapshot(bare: pytest.MonkeyPatch) -> None:
+    with upstream(container("ASIASNAPSHOT", 3600), container("ASIARESTORED", 3600)) as site:
+        bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
+        ours = subject({})
+        ours.subject_token(deadline())
+        ours.restored()
+        token = ours.subject_token(deadline())
+    assert "Credential=ASIARESTORED/" in opened(token)[1]["Authorization"]
 
 
 def test_no_credentials_anywhere_is_a_setting_to_mend(bare: pytest.MonkeyPatch) -> None:

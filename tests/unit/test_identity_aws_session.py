@@ -21,7 +21,9 @@ from localcloud.web import Headers, Request, Response
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Script, script
+from tokenvend.deadline import Deadline
 from tokenvend.errors import (
+    DeadlineExceeded,
     Misconfigured,
     RateLimited,
     TokenvendError,
@@ -31,15 +33,15 @@ from tokenvend.errors import (
 from tokenvend.identity.aws_session import AwsSessionIdentity, OwnRole
 from tokenvend.identity.aws_sts import MAX_ANSWER
 from tokenvend.identity.sigv4 import AwsCredentials, signed_headers
-from tokenvend.model import Secret, SubjectToken
+from tokenvend.model import Secret, Session, SubjectToken
 from tokenvend.transport import Answer, Call
 
 if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
     from tokenvend.transport import Sender
 
 ROLE = "arn:aws:iam::111122223333:role/tokenvend"
 NAME = "caller.etl.wvxntcwhrrhozkhqiu6q"
+SESSION = Session("etl", NAME)
 AUDIENCE = (
     "//iam.googleapis.com/projects/111/locations/global/workloadIdentityPools/pool/providers/aws"
 )
@@ -105,7 +107,7 @@ def headers_of(token: SubjectToken) -> dict[str, str]:
 
 def outcome(answer: Answer) -> TokenvendError:
     with pytest.raises(TokenvendError) as caught:
-        subject(script(answer)).subject_token(NAME, deadline())
+        subject(script(answer)).subject_token(SESSION, deadline())
     assert "canary" not in f"{caught.value} {caught.value.cause}"
     return caught.value
 
@@ -115,7 +117,7 @@ def outcome(answer: Answer) -> TokenvendError:
 
 def test_the_caller_is_session_name_and_source_identity() -> None:
     sender = script(xml(document()))
-    token = subject(sender).subject_token(NAME, deadline())
+    token = subject(sender).subject_token(SESSION, deadline())
     (call,) = sender.calls
     assert (call.method, call.url) == ("POST", "https://sts.eu-west-1.amazonaws.com/")
     assert dict(parse_qsl(call.body.decode())) == {
@@ -163,7 +165,7 @@ def test_a_signature_over_a_body_is_botocores(body: bytes, secret: str, query: s
 def test_a_name_that_aws_would_refuse_is_never_sent(name: str) -> None:
     sender = script(xml(document()))
     with pytest.raises(Misconfigured):
-        subject(sender).subject_token(name, deadline())
+        subject(sender).subject_token(Session("etl", name), deadline())
     assert sender.calls == []
 
 
@@ -179,7 +181,9 @@ def test_a_session_is_kept_for_its_caller_alone() -> None:
     other = "caller.nightly.zspvivgfwzzouyveewjd"
     sender = script(xml(document()), xml(document(other, key="ASIAOTHEROTHEROTHER7")))
     ours = subject(sender)
-    tokens = [ours.subject_token(name, deadline()) for name in (NAME, other, NAME, other)]
+    tokens = [
+        ours.subject_token(Session("etl", name), deadline()) for name in (NAME, other, NAME, other)
+    ]
     keys = [headers_of(token)["Authorization"].partition("/")[0] for token in tokens]
     assert keys[:2] == keys[2:]
     assert keys[0] != keys[1]
@@ -191,44 +195,85 @@ def test_a_session_is_renewed_before_it_ends() -> None:
     renewed = document(key="ASIARENEWEDRENEWED77", expires=when(NOW + 7200))
     sender = script(xml(document()), xml(renewed))
     ours = subject(sender, clock)
-    ours.subject_token(NAME, deadline())
+    ours.subject_token(SESSION, deadline())
     clock.now += 2600
-    ours.subject_token(NAME, deadline())
+    ours.subject_token(SESSION, deadline())
     assert len(sender.calls) == 1
     clock.now += 200
-    assert "ASIARENEWED" in headers_of(ours.subject_token(NAME, deadline()))["Authorization"]
+    assert "ASIARENEWED" in headers_of(ours.subject_token(SESSION, deadline()))["Authorization"]
 
 
 def test_while_aws_throttles_a_session_that_still_holds_serves() -> None:
     clock = Clock()
     sender = script(xml(document()), refusal(400, "Throttling"))
     ours = subject(sender, clock)
-    ours.subject_token(NAME, deadline())
+    ours.subject_token(SESSION, deadline())
     clock.now += 3000
-    token = ours.subject_token(NAME, deadline())
+    token = ours.subject_token(SESSION, deadline())
     # The signature is worth no more than the keys that made it.
     assert token.expires_at == NOW + 3600
+    assert token.bridged == "AWS STS answered 400, Throttling"
     assert len(sender.calls) == 2
 
 
-def test_no_more_sessions_are_kept_than_the_setting_says() -> None:
-    names = [f"caller.a{number}.wvxntcwhrrhozkhqiu6q" for number in range(3)]
-    sender = script(*(xml(document(name)) for name in (*names, names[0])))
-    ours = subject(sender, size=2)
-    for name in (*names, names[0]):
-        ours.subject_token(name, deadline())
-    assert len(sender.calls) == 4
+class Sts:
+    """Assumes whatever it is asked, or takes all the time it is given; `waited` is that clock."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.hangs = False
+        self.waited = Clock()
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        if self.hangs:
+            self.waited.now += deadline.remaining()
+            raise DeadlineExceeded
+        self.asked += parse_qs(call.body.decode())["RoleSessionName"]
+        return xml(document(self.asked[-1]))
+
+
+def test_a_hung_aws_sts_costs_a_third_of_the_time_while_the_session_holds() -> None:
+    aws, clock = Sts(), Clock()
+    ours = subject(aws, clock)
+    ours.subject_token(SESSION, deadline())
+    aws.hangs = True
+    clock.now += 3000
+    request = Deadline.after(9, aws.waited)
+    ours.subject_token(SESSION, request)
+    assert request.remaining() == pytest.approx(6)
+
+
+def test_whoever_makes_sessions_pushes_out_those_of_its_own_grant_alone() -> None:
+    aws = Sts()
+    ours = subject(aws, size=4)
+    ours.subject_token(SESSION, deadline())
+    for number in range(20):
+        made_up = f"caller.branch-{number}.wvxntcwhrrhozkhqiu6q"
+        ours.subject_token(Session("web", made_up), deadline())
+    ours.subject_token(SESSION, deadline())
+    assert aws.asked.count(NAME) == 1
+    ours.subject_token(Session("web", "caller.branch-0.wvxntcwhrrhozkhqiu6q"), deadline())
+    assert len(aws.asked) == 22, "more are kept than the setting says"
+
+
+def test_a_restored_process_uses_no_session_of_its_snapshot() -> None:
+    aws = Sts()
+    ours = subject(aws)
+    ours.subject_token(SESSION, deadline())
+    ours.restored()
+    ours.subject_token(SESSION, deadline())
+    assert aws.asked == [NAME, NAME]
 
 
 def test_a_session_never_counts_for_longer_than_was_asked() -> None:
     clock = Clock()
     sender = script(xml(document(expires=when(NOW + 43_200))))
     ours = subject(sender, clock)
-    ours.subject_token(NAME, deadline())
+    ours.subject_token(SESSION, deadline())
     clock.now += 3601
     sender.outcomes[:] = [refusal(403, "AccessDenied")]
     with pytest.raises(UpstreamRefused):
-        ours.subject_token(NAME, deadline())
+        ours.subject_token(SESSION, deadline())
 
 
 # --- what is not believed ------------------------------------------------------------------------
@@ -339,7 +384,7 @@ def test_a_bad_minute_may_be_over_soon(status: int) -> None:
 
 def test_neither_keys_nor_tokens_show_in_a_repr() -> None:
     ours = subject(script(xml(document())))
-    token = ours.subject_token(NAME, deadline())
+    token = ours.subject_token(SESSION, deadline())
     assert not any(word in f"{ours!r} {token!r}" for word in ("canary", "c2Vz", "ASIA"))
 
 
@@ -381,7 +426,7 @@ class Aws:
 
 def test_a_strict_aws_sts_gives_the_session_and_confirms_who_it_is() -> None:
     aws = Aws()
-    token = aws.subject("tokenvend").subject_token(NAME, deadline())
+    token = aws.subject("tokenvend").subject_token(SESSION, deadline())
     request = json.loads(unquote(token.value.reveal()))
     headers = {field["key"]: field["value"] for field in request["headers"]}
     url = request["url"].replace(".com?", ".com/?")
@@ -397,14 +442,14 @@ def test_a_strict_aws_sts_gives_the_session_and_confirms_who_it_is() -> None:
 
 def test_a_role_that_does_not_trust_itself_is_an_operators_matter() -> None:
     with pytest.raises(UpstreamRefused, match="operator") as caught:
-        Aws().subject("etl").subject_token(NAME, deadline())
+        Aws().subject("etl").subject_token(SESSION, deadline())
     assert "AccessDenied (sts:AssumeRole is refused)" in caught.value.cause
 
 
 def test_a_kept_session_signs_without_asking_aws_again() -> None:
     sender: Script = script(xml(document()))
     ours = subject(sender)
-    tokens = {ours.subject_token(NAME, deadline()).value for _ in range(5)}
+    tokens = {ours.subject_token(SESSION, deadline()).value for _ in range(5)}
     assert len(tokens) == 1
     assert parse_qs(sender.calls[0].body.decode())["RoleSessionName"] == [NAME]
     assert sender.repeatable == [True]

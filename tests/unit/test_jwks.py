@@ -15,12 +15,12 @@ from tokenvend.caller.jwks import (
     LIFESPAN,
     MAX_BYTES,
     MAX_KEYS,
-    STALE_LIMIT,
     KeySets,
     KeySource,
 )
+from tokenvend.deadline import Deadline
 from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
-from tokenvend.transport import Answer
+from tokenvend.transport import Answer, Call
 
 ISSUER = "https://issuer.example"
 KEYS_URL = f"{ISSUER}/keys"
@@ -109,11 +109,51 @@ def test_the_last_good_set_serves_for_a_day_while_its_issuer_fails(
 ) -> None:
     assert bench.has("rsa-1")
     bench.sender.pages[KEYS_URL] = failure
-    bench.clock.now += STALE_LIMIT - 1
+    bench.clock.now += 24 * 3600 - 1
     assert bench.has("rsa-1")
     bench.clock.now += 1
     with pytest.raises(UpstreamUnavailable):
         bench.has("rsa-1")
+
+
+def test_a_hung_issuer_costs_a_third_of_the_time_while_the_key_is_held(bench: Bench) -> None:
+    waited = Clock()
+
+    class HangsLater:
+        def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+            if bench.sender.calls:
+                waited.now += deadline.remaining()
+                raise DeadlineExceeded
+            return bench.sender.send(call, deadline, repeatable=repeatable)
+
+    sets = KeySets(HangsLater(), bench.clock)
+    request = Deadline.after(9, waited)
+    assert sets.find(SOURCE, "rsa-1", request) is not None
+    bench.clock.now += LIFESPAN
+    assert sets.find(SOURCE, "rsa-1", request) is not None
+    assert request.remaining() == pytest.approx(6)
+    # Whose key is not held has nothing better to spend its time on.
+    bench.clock.now += COOLDOWN
+    with pytest.raises(UpstreamUnavailable):
+        sets.find(SOURCE, "rsa-2", request)
+    assert request.remaining() == 0
+
+
+def test_a_restored_process_asks_anew_and_uses_what_it_holds_until_it_is_told(
+    bench: Bench,
+) -> None:
+    assert bench.has("rsa-1")
+    bench.sets.restored()
+    bench.sender.pages[KEYS_URL] = UpstreamUnavailable("down")
+    assert bench.has("rsa-1")
+    assert bench.has("rsa-1")
+    assert len(bench.sender.calls) == 2
+    bench.sender.pages[KEYS_URL] = key_set(rsa_key("rsa-2").jwk())
+    bench.sets.restored()
+    assert not bench.has("rsa-1")
+    bench.clock.now += COOLDOWN
+    assert bench.has("rsa-2")
+    assert len(bench.sender.calls) == 3, "once is enough"
 
 
 def test_an_unknown_kid_is_not_called_unknown_while_the_issuer_fails(bench: Bench) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.unit.issuing import NOW, deadline
+from tests.unit.issuing import NOW, Clock, deadline
+from tokenvend.app.aws import build_aws
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
+from tokenvend.deadline import Deadline
+from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
 from tokenvend.google.refusals import FederatedTokenRejected
-from tokenvend.mint import Mint
+from tokenvend.http import Backend
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -24,18 +27,21 @@ from tokenvend.model import (
     FederatedToken,
     IdTokenRequest,
     LambdaCaller,
+    OidcCaller,
     Secret,
+    Session,
     SubjectToken,
     SubjectTokenType,
+    TokenSpec,
     VendedToken,
 )
-from tokenvend.policy import compile_policy
-from tokenvend.policy_source import PolicyInForce
-from tokenvend.service import Vending
+from tokenvend.service import owner_of_vended
 
 if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
-    from tokenvend.model import Caller, TokenRequest, TokenSpec
+    from collections.abc import Mapping
+
+    from tokenvend.model import Caller, TokenRequest
+    from tokenvend.service import Vending
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 APP = "5b2b7c5e-8f7b-4d53-a0a4-4d6f3c2e1b0a"
@@ -56,12 +62,28 @@ scopes = ["{read}", "{query}"]
 [grant.id_token]
 audiences = ["https://a.example", "https://a.example/b"]
 """
-POLICY = compile_policy(
-    "version = 1"
-    + "".join(
-        GRANT.format(name=name, tenant=TENANT, app=APP, read=READ, query=QUERY) for name in "ab"
-    )
+ISSUER = "https://token.actions.githubusercontent.com"
+BRANCHES = f"""
+[[grant]]
+name = "{{name}}"
+callers = [{{{{ issuer = "{ISSUER}", claims = {{{{ repository = "acme/{{name}}" }}}} }}}}]
+service_account = "ci@acme.iam.gserviceaccount.com"
+attribute = "caller"
+[grant.access_token]
+scopes = ["{READ}"]
+"""
+POLICY = "version = 1" + "".join(
+    [
+        *(GRANT.format(name=name, tenant=TENANT, app=APP, read=READ, query=QUERY) for name in "ab"),
+        *(BRANCHES.format(name=name) for name in ("app", "web")),
+    ]
 )
+
+
+def branch(repository: str, name: str) -> OidcCaller:
+    """A workflow on one branch: whoever may push makes as many of them as it likes."""
+    claims = (("repository", f"acme/{repository}"),)
+    return OidcCaller(ISSUER, f"repo:acme/{repository}:ref:refs/heads/{name}", claims)
 
 
 @dataclass
@@ -70,6 +92,7 @@ class Google:
 
     minted: list[TokenSpec] = field(default_factory=list)
     exchanges: int = 0
+    bridged: str = ""
     gate: threading.Event = field(default_factory=threading.Event)
     numbers: count[int] = field(default_factory=count)
 
@@ -79,44 +102,67 @@ class Google:
         self.exchanges += 1
         return FederatedToken(Secret(f"federated-{next(self.numbers)}"), NOW, NOW + 3600)
 
-    def generate_access_token(
+    def generate(
         self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
     ) -> VendedToken:
         self.gate.wait(deadline.remaining())
         self.minted.append(grant)
         return VendedToken(Secret(f"token-{next(self.numbers)}"), grant, NOW, NOW + 3600)
 
-    generate_id_token = generate_access_token
-
     def subject_token(self, deadline: Deadline) -> SubjectToken:
-        return SubjectToken(Secret("proof"), SubjectTokenType.JWT, NOW + 300)
+        return SubjectToken(Secret("proof"), SubjectTokenType.JWT, NOW + 300, self.bridged)
 
 
-def vending(google: Google, size: int = 1024) -> Vending:
-    def cache[K: tuple[object, ...], V: (FederatedToken, VendedToken)]() -> Cache[K, V]:
-        return Cache(
-            life=lambda token: (token.issued_at, token.expires_at),
-            now=lambda: NOW,
-            size=size,
-            owner=lambda key: key[0],
-        )
+SETTINGS = {
+    "TOKENVEND_GOOGLE_PROVIDER": (
+        "//iam.googleapis.com/projects/123456789012/locations/global/"
+        "workloadIdentityPools/tokenvend/providers/aws-prod"
+    ),
+    "TOKENVEND_AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/tokenvend",
+    "AWS_REGION": "eu-west-1",
+}
 
-    return Vending(
-        policy=lambda: PolicyInForce(POLICY, loaded_at=NOW, checked_at=NOW),
-        mint=Mint(
-            identity=google,
-            exchange=google,  # type: ignore[arg-type]
-            iam_credentials=google,  # type: ignore[arg-type]
-            federated_tokens=cache(),
-        ),
-        vended_tokens=cache(),
-        now=lambda: NOW,
+
+def vending(google: Google, tmp_path: Path, size: int = 1024) -> Vending:
+    """What `build_aws` wires, with another Google and another AWS behind it."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    settings = {"TOKENVEND_POLICY": str(policy), "TOKENVEND_CACHE_ENTRIES": str(size)}
+    api = build_aws(SETTINGS | settings, sink=Dropped(), report=pytest.fail)
+    assert isinstance(api.state, Backend)
+    wired = api.state.vending
+    mint = replace(
+        wired.mint,
+        identity=google,
+        session_identity=Sessions(google),
+        exchange=google,
+        iam_credentials=google,
     )
+    return replace(wired, mint=mint)
+
+
+class Dropped:
+    def write(self, record: Mapping[str, Any]) -> None:
+        """No record is looked at here."""
+
+
+@dataclass(frozen=True)
+class Sessions:
+    google: Google
+
+    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
+        return self.google.subject_token(deadline)
+
+
+def recorded(service: Vending, caller: Caller, request: TokenRequest) -> AuditRecord:
+    record = AuditRecord("r", "t")
+    service.vend(caller, request, NOW, deadline(), record)
+    return record
 
 
 def vend(service: Vending, caller: Caller, request: TokenRequest) -> str:
     record = AuditRecord("r", "t")
-    return service.vend(caller, request, deadline(), record).value.reveal()
+    return service.vend(caller, request, NOW, deadline(), record).value.reveal()
 
 
 def role(name: str, session: str = "s") -> AwsCaller:
@@ -147,10 +193,12 @@ REQUESTS: tuple[TokenRequest, ...] = (
 )
 
 
-def test_row_21_no_two_callers_and_no_two_requests_share_a_token() -> None:
+def test_row_21_no_two_callers_and_no_two_requests_share_a_token(
+    tmp_path: Path,
+) -> None:
     google = Google()
     google.gate.set()
-    service = vending(google)
+    service = vending(google, tmp_path)
     asked = [(caller, request) for caller in CALLERS for request in REQUESTS]
     first = [vend(service, caller, request) for caller, request in asked]
     assert len(set(first)) == len(asked)
@@ -164,9 +212,9 @@ def test_row_21_no_two_callers_and_no_two_requests_share_a_token() -> None:
     [AccessTokenRequest(service_account=A), IdTokenRequest("https://a.example", service_account=A)],
     ids=["access token", "ID token"],
 )
-def test_a_crowd_costs_one_mint_for_id_tokens_too(request_: TokenRequest) -> None:
+def test_a_crowd_costs_one_mint_for_id_tokens_too(request_: TokenRequest, tmp_path: Path) -> None:
     google = Google()
-    service = vending(google)
+    service = vending(google, tmp_path)
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(vend, service, CALLERS[0], request_) for _ in range(8)]
         google.gate.set()
@@ -175,10 +223,12 @@ def test_a_crowd_costs_one_mint_for_id_tokens_too(request_: TokenRequest) -> Non
     assert len(google.minted) == 1
 
 
-def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache() -> None:
+def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache(
+    tmp_path: Path,
+) -> None:
     google = Google()
     google.gate.set()
-    service = vending(google, size=2)
+    service = vending(google, tmp_path, size=2)
     victim, request = role("victim"), AccessTokenRequest(service_account=A)
     before = vend(service, victim, request)
     for number in range(50):
@@ -187,10 +237,12 @@ def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache() -
     assert len(google.minted) == 2
 
 
-def test_a_caller_who_asks_for_many_lifetimes_pushes_out_its_own_tokens_alone() -> None:
+def test_a_caller_who_asks_for_many_lifetimes_pushes_out_its_own_tokens_alone(
+    tmp_path: Path,
+) -> None:
     google = Google()
     google.gate.set()
-    service = vending(google, size=4)
+    service = vending(google, tmp_path, size=4)
     victims = [role("victim"), role("other")]
     before = [vend(service, each, AccessTokenRequest(service_account=A)) for each in victims]
     for lifetime in range(60, 90):
@@ -199,11 +251,125 @@ def test_a_caller_who_asks_for_many_lifetimes_pushes_out_its_own_tokens_alone() 
     assert after == before
 
 
-def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it() -> None:
+def test_whoever_makes_branches_pushes_nobody_out_of_any_cache(tmp_path: Path) -> None:
+    google = Google()
+    google.gate.set()
+    service = vending(google, tmp_path, size=6)
+    main, etl = branch("app", "main"), role("etl")
+    request = AccessTokenRequest()
+    ours = AccessTokenRequest(grant_name="a")
+    before = vend(service, main, request), vend(service, etl, ours)
+    for number in range(50):
+        vend(service, branch("web", f"made-up-{number}"), request)
+    assert (vend(service, main, request), vend(service, etl, ours)) == before
+    # Nor did it lose the federated tokens that they were minted with.
+    exchanges = google.exchanges
+    vend(service, main, AccessTokenRequest(lifetime=901))
+    vend(service, etl, AccessTokenRequest(grant_name="a", lifetime=901))
+    assert google.exchanges == exchanges
+
+
+# --- an upstream that hangs ----------------------------------------------------------------------
+
+
+def timed(service: Vending, clock: Clock) -> Vending:
+    """The same with caches that go by a clock to move."""
+
+    def life(token: FederatedToken | VendedToken) -> tuple[int, int]:
+        return token.issued_at, token.expires_at
+
+    federated = Cache[Session, FederatedToken](life=life, now=clock, owner=lambda each: each)
+    vended = Cache[tuple[str, TokenSpec], VendedToken](life=life, now=clock, owner=owner_of_vended)
+    return replace(
+        service, vended_tokens=vended, mint=replace(service.mint, federated_tokens=federated)
+    )
+
+
+@dataclass
+class Hung(Google):
+    """From `hangs` on the exchange takes all the time it is given; `waited` is that clock."""
+
+    hangs: bool = False
+    waited: float = 0.0
+
+    def exchange(
+        self, subject: SubjectToken, scopes: tuple[str, ...], deadline: Deadline
+    ) -> FederatedToken:
+        if self.hangs:
+            self.waited += deadline.remaining()
+            raise DeadlineExceeded(cause="sts.googleapis.com had not answered")
+        return super().exchange(subject, scopes, deadline)
+
+    def generate(
+        self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
+    ) -> VendedToken:
+        if deadline.remaining() <= 0:
+            raise DeadlineExceeded(cause="nothing was left to impersonate in")
+        return super().generate(federated, grant, deadline, reason)
+
+
+def test_a_hung_exchange_costs_its_share_and_shows(tmp_path: Path) -> None:
+    google, clock = Hung(), Clock()
+    google.gate.set()
+    service = timed(vending(google, tmp_path), clock)
+
+    def record(request: TokenRequest, seconds: float = 9) -> AuditRecord:
+        made = AuditRecord("r", "t")
+        request_deadline = Deadline.after(seconds, lambda: google.waited)
+        service.vend(role("etl"), request, NOW, request_deadline, made)
+        return made
+
+    assert record(AccessTokenRequest(grant_name="a")).bridged == ""
+    google.hangs = True
+    clock.now += 3000
+    fresh = record(AccessTokenRequest(grant_name="a", lifetime=901))
+    assert (fresh.cache, fresh.bridged) == ("miss", "sts.googleapis.com had not answered")
+    assert google.waited == pytest.approx(3)
+    # Both are at hand: each level keeps the most of what it was lent for its own work.
+    clock.now += 200
+    google.waited = 0
+    both = record(AccessTokenRequest(grant_name="a"))
+    assert (both.cache, both.bridged) == ("miss", "sts.googleapis.com had not answered")
+    assert google.waited == pytest.approx(1)
+    clock.now += 390
+    with pytest.raises(DeadlineExceeded):
+        record(AccessTokenRequest(grant_name="a", lifetime=902))
+
+
+def test_an_identity_that_had_to_be_bridged_shows_in_the_record(tmp_path: Path) -> None:
+    google = Google(bridged="managed identity endpoint: status 500")
+    google.gate.set()
+    told = recorded(vending(google, tmp_path), role("etl"), AccessTokenRequest(grant_name="a"))
+    assert (told.cache, told.bridged) == ("miss", "managed identity endpoint: status 500")
+
+
+def test_a_bridged_token_is_not_told_as_a_hit(tmp_path: Path) -> None:
+    class Down(Google):
+        def generate(
+            self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
+        ) -> VendedToken:
+            if self.minted:
+                raise UpstreamUnavailable(cause="iamcredentials: status 503")
+            return super().generate(federated, grant, deadline, reason)
+
+    google, clock = Down(), Clock()
+    google.gate.set()
+    service = timed(vending(google, tmp_path), clock)
+    request = AccessTokenRequest(service_account=A)
+    assert recorded(service, role("etl"), request).cache == "miss"
+    assert recorded(service, role("etl"), request).cache == "hit"
+    clock.now += 3000
+    told = recorded(service, role("etl"), request)
+    assert (told.cache, told.bridged) == ("bridged", "iamcredentials: status 503")
+
+
+def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it(
+    tmp_path: Path,
+) -> None:
     class Remade(Google):
         """Its provider was made anew: the first federated token counts no more."""
 
-        def generate_access_token(
+        def generate(
             self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
         ) -> VendedToken:
             if federated.value == Secret("federated-0"):
@@ -211,16 +377,18 @@ def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it() ->
                 if grant.service_account == A:
                     vend(service, role("etl"), AccessTokenRequest(service_account=B))
                 raise FederatedTokenRejected("no")
-            return super().generate_access_token(federated, grant, deadline, reason)
+            return super().generate(federated, grant, deadline, reason)
 
     google = Remade()
     google.gate.set()
-    service = vending(google)
+    service = vending(google, tmp_path)
     vend(service, role("etl"), AccessTokenRequest(service_account=A))
     assert google.exchanges == 2
 
 
-def test_a_leaked_federated_token_can_do_nothing_but_impersonate() -> None:
+def test_a_leaked_federated_token_can_do_nothing_but_impersonate(
+    tmp_path: Path,
+) -> None:
     asked: list[tuple[str, ...]] = []
 
     class Recording(Google):
@@ -233,7 +401,7 @@ def test_a_leaked_federated_token_can_do_nothing_but_impersonate() -> None:
     google = Recording()
     google.gate.set()
     for request in REQUESTS:
-        vend(vending(google), CALLERS[0], request)
+        vend(vending(google, tmp_path), CALLERS[0], request)
     assert set(asked) == {("https://www.googleapis.com/auth/iam",)}
 
 

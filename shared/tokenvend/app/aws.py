@@ -103,5 +103,5 @@ def _endpoint(settings: Settings, aws: OnAws, runtime: Runtime) -> Api:
         transport,
         identity,
         session_identity=sessions,
-        on_restore=(sessions.restored,) if sessions else (),
+        on_restore=(identity.restored, *((sessions.restored,) if sessions else ())),
     )

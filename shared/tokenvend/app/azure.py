@@ -21,6 +21,7 @@ from tokenvend.config.compiled import azure_settings
 from tokenvend.errors import Misconfigured
 from tokenvend.identity.azure import azure_identity
 from tokenvend.policy_source import AzureSource, open_source
+from tokenvend.policy_source.text import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,8 +72,11 @@ def _endpoint(settings: Settings, azure: OnAzure, runtime: Runtime) -> Api:
     )
     source = settings.policy
     policy_hosts = (source.host,) if isinstance(source, AzureSource) else ()
-    # A way out of its own: nothing else that leaves may go to the policy's host.
-    policy_transport = open_transport(replace(settings.egress, hosts=policy_hosts), runtime.machine)
+    # A way out of its own: a policy may be longer than any other answer, and nothing else that
+    # leaves may go to its host.
+    policy_transport = open_transport(
+        replace(settings.egress, hosts=policy_hosts), runtime.machine, byte_cap=MAX_BYTES
+    )
 
     def opened() -> Read:
         bearer: Callable[[Deadline], Secret] | None = None

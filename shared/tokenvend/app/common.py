@@ -13,6 +13,7 @@ from tokenvend.audit.chain import AuditLog
 from tokenvend.cache import Cache
 from tokenvend.caller.aws_request import verify_aws_request
 from tokenvend.config.compiled import SettingsError
+from tokenvend.deadline import Deadline
 from tokenvend.endpoint import Endpoint
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import IamCredentials
@@ -22,21 +23,18 @@ from tokenvend.mint import Mint
 from tokenvend.policy import compile_policy
 from tokenvend.policy.attribution import check_attribution
 from tokenvend.policy_source import PackagedFile, PolicyStore
-from tokenvend.service import Vending
-from tokenvend.transport.egress import Transport
+from tokenvend.service import Vending, owner_of_vended
+from tokenvend.transport.egress import BYTE_CAP, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokenvend.audit.chain import Sink
-    from tokenvend.audit.record import AuditRecord
     from tokenvend.caller import Authenticator, VerifyAwsRequest
     from tokenvend.config.compiled import Settings
-    from tokenvend.deadline import Deadline
     from tokenvend.mint import Identity, SessionIdentity
-    from tokenvend.model import Caller, FederatedToken, TokenRequest, TokenSpec, VendedToken
+    from tokenvend.model import FederatedToken, Session, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
-    from tokenvend.policy_source import PolicyInForce
     from tokenvend.policy_source.store import Read
     from tokenvend.transport import Sender
     from tokenvend.transport.egress import Egress, Network
@@ -69,13 +67,14 @@ class Runtime:
     machine: Machine
 
 
-def open_transport(egress: Egress, machine: Machine) -> Transport:
-    """A door out; it opens nothing yet."""
+def open_transport(egress: Egress, machine: Machine, *, byte_cap: int = BYTE_CAP) -> Transport:
+    """A door out; it opens nothing yet. `byte_cap`: of an answer."""
     return Transport(
         egress,
         now=machine.now,
         sleep=machine.sleep,
         random=machine.random,
+        byte_cap=byte_cap,
         network=machine.network,
     )
 
@@ -98,14 +97,14 @@ def load_policy(
         return policy
 
     store = PolicyStore(
-        opened(),
+        opened,
         compiled,
         now=runtime.machine.now,
         monotonic=runtime.machine.monotonic,
         report=runtime.report,
     )
     try:
-        store.current()
+        store.current(Deadline.after(settings.budget, runtime.machine.monotonic))
     except Misconfigured:
         if isinstance(source, PackagedFile):
             raise
@@ -136,11 +135,12 @@ def endpoint(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
         size=settings.cache_entries,
-        owner=lambda key: key[0],
+        owner=owner_of_vended,
     )
-    federated: Cache[tuple[str, ...], FederatedToken] = Cache(
+    federated: Cache[Session, FederatedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
+        owner=lambda session: session,
         # One of our own, and one of every caller that a grant is attributed to.
         size=1 + settings.cache_entries,
     )
@@ -148,7 +148,7 @@ def endpoint(
         identity=identity,
         session_identity=session_identity,
         exchange=TokenExchange(
-            transport, provider=settings.provider, sts_host=settings.sts_host, now=machine.now
+            transport, provider=settings.provider, host=settings.sts_host, now=machine.now
         ),
         iam_credentials=IamCredentials(
             transport,
@@ -158,7 +158,7 @@ def endpoint(
         ),
         federated_tokens=federated,
     )
-    vending = _Clocked(Vending(store.current, mint, vended, now=machine.now))
+    vending = Vending(store.current, mint, vended)
     on_restore = (
         transport.close,
         vended.clear,
@@ -177,26 +177,6 @@ def endpoint(
         ),
         Backend(authenticator, vending, settings.audience),
     )
-
-
-@dataclass(frozen=True)
-class _Clocked:
-    """Until `Vending` takes `now`, and the policy a deadline."""
-
-    inner: Vending
-
-    def policy(self, deadline: Deadline) -> PolicyInForce:  # noqa: ARG002
-        return self.inner.policy()
-
-    def vend(
-        self,
-        caller: Caller,
-        request: TokenRequest,
-        now: int,  # noqa: ARG002
-        deadline: Deadline,
-        record: AuditRecord,
-    ) -> VendedToken:
-        return self.inner.vend(caller, request, deadline, record)
 
 
 def misconfigured(wrong: Misconfigured, runtime: Runtime) -> Api:

@@ -91,9 +91,9 @@ class AuditRecord:
     `time`: RFC 3339 UTC. `source`: the address that the platform saw. `trace_id`: W3C's 32 hex
     digits, or X-Ray's. `route`: its template. `outcome`: `vended`, `answered` (a route that vends
     nothing) or an error's code. `reason`: the operator's cause of a denial. `cache`: `hit`, `miss`
-    or `bridged`, and then `bridged` has the failure that a held token bridged. `policy`: digest of
-    the policy that decided; `policy_checked_at`: when its source last held it, epoch seconds, 0
-    where no policy was asked.
+    or `bridged`. `bridged`: why something at hand served in place of what could not be had anew.
+    `policy`: digest of the policy that decided; `policy_checked_at`: when its source last held it,
+    epoch seconds, 0 where no policy was asked.
     """
 
     request_id: str

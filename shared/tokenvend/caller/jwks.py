@@ -3,7 +3,8 @@
 A token that nobody has verified yet can name any key id, so a made-up one must not become a request
 to the issuer: between two refreshes of one issuer's set lie at least COOLDOWN seconds, one thread
 refreshes while the others wait or use what is held. An issuer that does not answer leaves the last
-good set in use for STALE_LIMIT seconds; a set that it does publish replaces the old one whole, so
+good set in use for STALE_LIMIT seconds, and asking it takes a share of a caller's time at most
+while the caller's key is held; a set that it does publish replaces the old one whole, so
 that a withdrawn key is gone.
 
 Refused: keys for encryption, private and symmetric keys, RSA under 2048 bits, curves other than
@@ -73,11 +74,6 @@ class KeySets:
         self._sets: dict[KeySource, _KeySet] = {}
         self._lock = threading.Lock()
 
-    def restored(self) -> None:
-        """Ask every issuer anew."""
-        with self._lock:
-            self._sets.clear()
-
     def find(self, source: KeySource, kid: str, deadline: Deadline) -> PyJWK | None:
         """The issuer's key of this id, None where it has none.
 
@@ -87,6 +83,12 @@ class KeySets:
         with self._lock:
             held = self._sets.setdefault(source, _KeySet(source))
         return held.find(kid, self._sender, self._now, deadline)
+
+    def restored(self) -> None:
+        """Ask for every set anew before its lifespan ends; what is held serves until then."""
+        with self._lock:
+            for held in self._sets.values():
+                held.restored()
 
 
 class _KeySet:
@@ -99,20 +101,26 @@ class _KeySet:
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._failed = False
+        self._is_due = False
+
+    def restored(self) -> None:
+        """See `KeySets.restored`; a cooldown begun before a snapshot is over."""
+        self._is_due = True
+        self._tried_at = None
 
     def find(
         self, kid: str, sender: Sender, now: Callable[[], float], deadline: Deadline
     ) -> PyJWK | None:
         key = self._key(kid, now(), LIFESPAN)
-        if key is not None:
+        if key is not None and not self._is_due:
             return key
         # A set past its lifespan still serves while one thread asks for a new one.
-        can_wait = deadline.remaining() if self._key(kid, now(), STALE_LIMIT) is None else 0
-        if self._lock.acquire(timeout=can_wait):
+        is_held = self._key(kid, now(), STALE_LIMIT) is not None
+        if self._lock.acquire(timeout=0 if is_held else deadline.remaining()):
             try:
                 # Whoever waited for another thread's refresh finds its cooldown here.
                 if self._may_refresh(now()):
-                    self._refresh(sender, now, deadline)
+                    self._refresh(sender, now, deadline.share() if is_held else deadline)
             finally:
                 self._lock.release()
         key = self._key(kid, now(), STALE_LIMIT)
@@ -139,7 +147,7 @@ class _KeySet:
         finally:
             # Counted from the end: those who waited for a slow failure must not repeat it in turn.
             self._tried_at = now()
-        self._failed = False
+        self._failed = self._is_due = False
         self._fetched_at = self._tried_at
 
 
@@ -214,7 +222,7 @@ def _usable(entry: object, source: KeySource) -> PyJWK | None:
     """The public signing key in one entry of a set, None where it is not one we verify with."""
     if not isinstance(entry, dict) or not _is_for_us(entry, source):
         return None
-    from jwt import PyJWK, PyJWTError  # noqa: PLC0415 - 120 ms that most requests never need
+    from jwt import PyJWK, PyJWTError  # noqa: PLC0415 - heavy, and most requests never need it
 
     kty = entry["kty"]
     parts = {name: entry.get(name) for name in ("kty", "kid", *_PUBLIC_PARTS[kty])}

@@ -211,9 +211,9 @@ def impersonation_refusal(
     fields = error if isinstance(error, dict) else {}
     code = fields.get("status")
     if status == HTTPStatus.UNAUTHORIZED:
-        msg = "Google refused this endpoint's own identity. Try again."
         return FederatedTokenRejected(
-            msg, cause="impersonation: status 401: the federated token is not accepted (any more)"
+            "Google refused this endpoint's own identity. Try again.",
+            cause="impersonation: status 401: the federated token is not accepted (any more)",
         )
     text = f"{fields.get('message')} {_reasons(fields.get('details'))}"
     pool = provider.removeprefix("//iam.googleapis.com/").partition("/providers/")[0]
@@ -253,18 +253,17 @@ def _safe_code(code: object) -> str:
 
 
 def _refused(step: str, answer: Answer, cause: str, code: str) -> UpstreamRefused:
-    msg = (
+    return UpstreamRefused(
         f"Google refused this endpoint at the {step}. Its operator has to mend this: pass on the "
-        "request id."
+        "request id.",
+        cause=f"{step}: status {answer.status} {code}: {cause}",
     )
-    return UpstreamRefused(msg, cause=f"{step}: status {answer.status} {code}: {cause}")
 
 
 def _throttled(answer: Answer, now: float, service: str) -> RateLimited:
     wait = retry_after(answer.headers, now)
-    msg = "Google throttles this endpoint. Try again after the time given."
     return RateLimited(
-        msg,
+        "Google throttles this endpoint. Try again after the time given.",
         cause=f"{service}: quota per minute is spent",
         retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
     )
@@ -272,9 +271,7 @@ def _throttled(answer: Answer, now: float, service: str) -> RateLimited:
 
 def _unavailable(answer: Answer, now: float, step: str) -> UpstreamUnavailable:
     wait = retry_after(answer.headers, now)
-    msg = "Google did not answer sensibly. Try again shortly."
     return UpstreamUnavailable(
-        msg,
         cause=f"{step}: status {answer.status}",
         retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
     )

@@ -84,24 +84,28 @@ class AwsIdentity:
         now: Callable[[], float],
     ) -> None:
         self._environ = environ
-        self._audience = provider
+        self._provider = provider
         self._region = region
         self._now = now
+        self.restored()
+
+    def restored(self) -> None:
+        """Ask botocore's chain anew: a snapshot holds its connections and another role session."""
         self._asking = Background(self._chain_credentials, _chain_failure)
         self._chain: Credentials | None = None
 
     def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """A freshly signed subject token: signing takes 22 µs, so none is kept.
+        """A freshly signed subject token: signing is cheap, so none is kept.
 
         Raises Misconfigured, UpstreamUnavailable, UpstreamRefused, DeadlineExceeded.
         """
         credentials = self.credentials(deadline)
         return sign_get_caller_identity(
-            credentials, region=self._region, provider=self._audience, now=self._now()
+            credentials, region=self._region, provider=self._provider, now=self._now()
         )
 
     def credentials(self, deadline: Deadline) -> AwsCredentials:
-        """The keys of this process's own identity, as they are now. Raises as `token`."""
+        """The keys of this process's own identity, as they are now. Raises as `subject_token`."""
         access_key = self._environ.get("AWS_ACCESS_KEY_ID", "")
         secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY", "")
         if not access_key and not secret_key:
@@ -115,9 +119,9 @@ class AwsIdentity:
         )
 
     def _from_chain(self, deadline: Deadline) -> AwsCredentials:
-        msg = "The request took too long. Try again."
-        late = DeadlineExceeded(msg, cause="waited for AWS credentials")
-        return self._asking.join(deadline, late=late)
+        return self._asking.join(
+            deadline, late=DeadlineExceeded(cause="waited for AWS credentials")
+        )
 
     def _chain_credentials(self) -> AwsCredentials:
         if self._chain is None:
@@ -135,7 +139,7 @@ class AwsIdentity:
 
 def _resolve_chain() -> Credentials:
     try:
-        import botocore.session  # noqa: PLC0415 - 150 ms that Lambda's environment keys spare
+        import botocore.session  # noqa: PLC0415 - heavy; Lambda's environment keys spare it
         from botocore.config import Config  # noqa: PLC0415
     except ImportError:
         cause = "no AWS keys in the environment, and botocore is not installed (tokenvend[aws])"
@@ -169,8 +173,10 @@ def _chain_failure(error: Exception) -> TokenvendError:
     if isinstance(error, exceptions.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         safe = code if re.fullmatch(r"[A-Za-z.]{1,64}", code) else "unknown"
-        msg = "AWS refused this endpoint's own identity. Ask its operator to look at the log."
-        return UpstreamRefused(msg, cause=f"AWS STS refused web identity credentials: {safe}")
+        return UpstreamRefused(
+            "AWS refused this endpoint's own identity. Ask its operator to look at the log.",
+            cause=f"AWS STS refused web identity credentials: {safe}",
+        )
     if isinstance(
         error,
         (
@@ -182,5 +188,4 @@ def _chain_failure(error: Exception) -> TokenvendError:
         ),
     ):
         return Misconfigured(SETUP, cause=f"botocore's credential chain: {kind}")
-    msg = "This endpoint could not fetch its AWS credentials. Try again shortly."
-    return UpstreamUnavailable(msg, cause=f"botocore's credential chain: {kind}")
+    return UpstreamUnavailable(cause=f"botocore's credential chain: {kind}")

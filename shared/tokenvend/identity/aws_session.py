@@ -13,7 +13,7 @@ with assumed roles".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from tokenvend.errors import (
 from tokenvend.identity import aws_sts
 from tokenvend.identity.aws import sign_get_caller_identity
 from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers
-from tokenvend.model import Secret, SubjectToken
+from tokenvend.model import Secret, Session, SubjectToken
 from tokenvend.transport import Call
 
 if TYPE_CHECKING:
@@ -99,30 +99,34 @@ class AwsSessionIdentity:
         self._own = own
         self._sender = sender
         self._role = role
-        self._audience = provider
+        self._provider = provider
         self._region = region
         self._now = now
-        self._sessions: Cache[str, _Session] = Cache(
-            life=lambda session: (session.issued_at, session.expires_at), now=now, size=size
+        self._sessions: Cache[Session, _Assumed] = Cache(
+            life=lambda assumed: (assumed.issued_at, assumed.expires_at),
+            now=now,
+            owner=lambda session: session,
+            size=size,
         )
 
-    def subject_token(self, session_name: str, deadline: Deadline) -> SubjectToken:
-        """A freshly signed subject token of the session of this name.
+    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
+        """A freshly signed subject token of this session.
 
         Raises UpstreamRefused, RateLimited, UpstreamUnavailable, Misconfigured, DeadlineExceeded.
         """
-        session, _ = self._sessions.get_or_mint(
-            session_name, lambda: self._assume(session_name, deadline), deadline
+        cached = self._sessions.get_or_mint(
+            session, lambda lent: self._assume(session.name, lent), deadline
         )
-        return sign_get_caller_identity(
-            session.credentials, region=self._region, provider=self._audience, now=self._now()
+        token = sign_get_caller_identity(
+            cached.value.credentials, region=self._region, provider=self._provider, now=self._now()
         )
+        return replace(token, bridged=cached.cause)
 
     def restored(self) -> None:
-        """Forget every session."""
+        """Forget every session: a snapshot's belong to all processes that are restored from it."""
         self._sessions.clear()
 
-    def _assume(self, name: str, deadline: Deadline) -> _Session:
+    def _assume(self, name: str, deadline: Deadline) -> _Assumed:
         if not _SESSION_NAME.fullmatch(name):
             raise Misconfigured(SETUP, cause="a role session's name has characters AWS refuses")
         body = urlencode(
@@ -151,7 +155,7 @@ class AwsSessionIdentity:
             raise _refusal(answer, self._now())
         return self._session(answer, name)
 
-    def _session(self, answer: Answer, name: str) -> _Session:
+    def _session(self, answer: Answer, name: str) -> _Assumed:
         result = aws_sts.result(answer, "AssumeRole")
         if aws_sts.text(result, "AssumedRoleUser/Arn") != self._role.session_arn(name):
             raise aws_sts.unusable("AWS STS answered with the session of somebody else")
@@ -162,7 +166,7 @@ class AwsSessionIdentity:
         expires_at = min(
             _moment(aws_sts.text(result, "Credentials/Expiration")), now + SESSION_LIFE
         )
-        return _Session(
+        return _Assumed(
             AwsCredentials(
                 _matching(_ACCESS_KEY, aws_sts.text(result, "Credentials/AccessKeyId")),
                 Secret(_matching(_KEY, aws_sts.text(result, "Credentials/SecretAccessKey"))),
@@ -175,7 +179,7 @@ class AwsSessionIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class _Assumed:
     """Keys of one session. `issued_at`, `expires_at`: epoch seconds."""
 
     credentials: AwsCredentials

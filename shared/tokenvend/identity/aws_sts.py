@@ -47,7 +47,7 @@ def host(region: str) -> str:
 
 def result(answer: Answer, action: str) -> Element:
     """The one result of `action` in a successful answer. Raises UpstreamUnavailable."""
-    from xml.etree import ElementTree as ET  # noqa: PLC0415 - 20 ms that most requests never need
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - heavy, and most requests never need it
 
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"text/xml", "application/xml"} or len(answer.body) > MAX_ANSWER:
@@ -98,5 +98,4 @@ def throttling(answer: Answer, now: float) -> RateLimited | None:
 
 def unusable(cause: str) -> UpstreamUnavailable:
     """What to raise when an answer is none."""
-    msg = "AWS STS did not answer sensibly. Try again in a few seconds."
-    return UpstreamUnavailable(msg, cause=cause, retry_after=DEFAULT_RETRY_AFTER)
+    return UpstreamUnavailable(cause=cause, retry_after=DEFAULT_RETRY_AFTER)

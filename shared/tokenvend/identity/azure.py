@@ -5,17 +5,16 @@ Functions (`IDENTITY_ENDPOINT`), the VM's metadata service (IMDS), and AKS (a pr
 account token). Google verifies the token; here it is only carried, so nothing is decoded but the
 expiry of a token from a file.
 
-azure-identity would do the same at 300 ms of import.
+azure-identity would do the same, and is heavy to import.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from tokenvend.cache import Cache, half_left
@@ -30,6 +29,7 @@ from tokenvend.errors import (
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 from tokenvend.transport import Answer, Call, Sender, retry_after
 from tokenvend.transport.egress import is_platform_host
+from tokenvend.wire import jwt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,15 +46,8 @@ _IMDS_WAITS = (1, 2, 4)
 _IMDS_GONE_WAITS = (10,) * 7
 _IMDS_RETRIED = frozenset({404, 408, 410, 429})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_UNREADY = "This endpoint could not fetch its own identity. Try again shortly."
 _SETUP = "This endpoint has no usable Azure identity. Ask its operator to look at the log."
-
-
-class Subject(Protocol):
-    """Our own identity on Azure."""
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """A subject token for Google's STS."""
-        ...
 
 
 def azure_identity(
@@ -65,138 +58,64 @@ def azure_identity(
     client_id: str = "",
     now: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Subject:
+) -> ManagedIdentity | WorkloadIdentity:
     """The identity this process has: App Service, else an AKS token file, else the VM's.
 
     `resource`: the Application ID URI that Google's provider has as its audience. `client_id`:
-    of a user-assigned identity; without it the system-assigned one answers.
+    of a user-assigned identity; without it the system-assigned one answers. `now`: epoch seconds.
     """
+
+    def app_service(deadline: Deadline) -> SubjectToken:
+        # Endpoint and header are read at each fetch: the platform rotates them.
+        call = _app_service_call(environ, _query(APP_SERVICE_VERSION, resource, client_id))
+        return _managed_identity_token(sender.send(call, deadline, repeatable=True), now())
+
+    def virtual_machine(deadline: Deadline) -> SubjectToken:
+        url = f"{IMDS_URL}?{_query(IMDS_VERSION, resource, client_id)}"
+        answer = _ask_imds(Call("GET", url, {"Metadata": "true"}), sender, sleep, deadline)
+        return _managed_identity_token(answer, now())
+
     if environ.get("IDENTITY_ENDPOINT"):
-        source: Subject = AppService(
-            environ, sender, resource=resource, client_id=client_id, now=now
-        )
-        return Kept(source, now=now)
+        return ManagedIdentity(app_service, now=now)
     if environ.get("AZURE_FEDERATED_TOKEN_FILE"):
-        # The kubelet keeps the file fresh, and reading it costs nothing: no copy of ours.
-        return FederatedTokenFile(environ, now=now)
-    vm = VirtualMachine(sender, resource=resource, client_id=client_id, now=now, sleep=sleep)
-    return Kept(vm, now=now)
+        return WorkloadIdentity(environ, now=now)
+    return ManagedIdentity(virtual_machine, now=now)
 
 
-class Kept:
-    """A source's token, kept until half of its life is over and fetched once at a time.
+class ManagedIdentity:
+    """A managed identity's token, kept until half of its life is over and fetched once at a time.
 
     A token that is still valid is served while fetching a new one fails.
     """
 
-    def __init__(self, source: Subject, *, now: Callable[[], float]) -> None:
-        self._source = source
+    def __init__(
+        self, fetch: Callable[[Deadline], SubjectToken], *, now: Callable[[], float]
+    ) -> None:
+        self._fetch = fetch
         self._now = now
-        self._tokens: Cache[str, tuple[int, SubjectToken]] = Cache(
+        self._tokens: Cache[None, tuple[int, SubjectToken]] = Cache(
             life=lambda entry: (entry[0], entry[1].expires_at),
             now=now,
+            owner=lambda _: ("", ""),
             size=1,
             renew_left=half_left,
         )
 
     def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """See the source's own `token`."""
-
-        def fetch() -> tuple[int, SubjectToken]:
-            return int(self._now()), self._source.subject_token(deadline)
-
-        return self._tokens.get_or_mint("", fetch, deadline)[0][1]
-
-
-class AppService:
-    """Managed identity in App Service and Functions.
-
-    Endpoint and header are read at each fetch: the platform rotates them in a living process.
-    """
-
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        sender: Sender,
-        *,
-        resource: str,
-        client_id: str,
-        now: Callable[[], float],
-    ) -> None:
-        self._environ = environ
-        self._sender = sender
-        self._resource = resource
-        self._client_id = client_id
-        self._now = now
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
         """Raises Misconfigured, UpstreamRefused, RateLimited, UpstreamUnavailable,
         DeadlineExceeded.
         """
-        endpoint = self._environ.get("IDENTITY_ENDPOINT", "")
-        header = self._environ.get("IDENTITY_HEADER", "")
-        parts = urlsplit(endpoint)
-        if parts.scheme != "http" or not is_platform_host(parts.hostname or "") or parts.query:
-            cause = (
-                "IDENTITY_ENDPOINT is no http address of this machine; only the platform sets it"
-            )
-            raise Misconfigured(_SETUP, cause=cause)
-        if not header:
-            cause = (
-                "IDENTITY_ENDPOINT is set without IDENTITY_HEADER: not App Service or Functions "
-                "(Azure Arc is not supported), or the identity is switched off"
-            )
-            raise Misconfigured(_SETUP, cause=cause)
-        query = _query(APP_SERVICE_VERSION, self._resource, self._client_id)
-        call = Call("GET", f"{endpoint}?{query}", {"X-IDENTITY-HEADER": header})
-        answer = self._sender.send(call, deadline, repeatable=True)
-        return _managed_identity_token(answer, self._now())
+        cached = self._tokens.get_or_mint(
+            None, lambda lent: (int(self._now()), self._fetch(lent)), deadline
+        )
+        return replace(cached.value[1], bridged=cached.cause)
 
 
-class VirtualMachine:
-    """Managed identity of a VM or scale set, from its metadata service (IMDS)."""
+class WorkloadIdentity:
+    """An AKS workload identity: the JWT in the file that AZURE_FEDERATED_TOKEN_FILE names.
 
-    def __init__(
-        self,
-        sender: Sender,
-        *,
-        resource: str,
-        client_id: str,
-        now: Callable[[], float],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._sender = sender
-        self._resource = resource
-        self._client_id = client_id
-        self._now = now
-        self._sleep = sleep
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """Raises UpstreamRefused, RateLimited, UpstreamUnavailable, DeadlineExceeded."""
-        query = _query(IMDS_VERSION, self._resource, self._client_id)
-        call = Call("GET", f"{IMDS_URL}?{query}", {"Metadata": "true"})
-        waits, gone_waits = iter(_IMDS_WAITS), iter(_IMDS_GONE_WAITS)
-        while True:
-            outcome = self._ask(call, deadline)
-            gone = isinstance(outcome, Answer) and outcome.status == HTTPStatus.GONE
-            wait = next(gone_waits if gone else waits, None)
-            if not _is_imds_passing(outcome) or wait is None or wait >= deadline.remaining():
-                break
-            self._sleep(wait)
-        if isinstance(outcome, UpstreamUnavailable):
-            raise outcome
-        return _managed_identity_token(outcome, self._now())
-
-    def _ask(self, call: Call, deadline: Deadline) -> Answer | UpstreamUnavailable:
-        try:
-            # Not repeatable: IMDS wants a schedule of its own.
-            return self._sender.send(call, deadline, repeatable=False)
-        except UpstreamUnavailable as error:
-            return error
-
-
-class FederatedTokenFile:
-    """An AKS workload identity: the JWT in the file that AZURE_FEDERATED_TOKEN_FILE names."""
+    The kubelet keeps the file fresh, and reading it costs nothing: no copy of ours.
+    """
 
     def __init__(self, environ: Mapping[str, str], *, now: Callable[[], float]) -> None:
         self._environ = environ
@@ -205,8 +124,7 @@ class FederatedTokenFile:
     def subject_token(self, deadline: Deadline) -> SubjectToken:
         """Raises Misconfigured when there is no JWT in the file or it has expired."""
         if deadline.remaining() <= 0:
-            msg = "The request took too long. Try again."
-            raise DeadlineExceeded(msg, cause="no time left to read the federated token file")
+            raise DeadlineExceeded(cause="no time left to read the federated token file")
         path = self._environ.get("AZURE_FEDERATED_TOKEN_FILE", "")
         try:
             with Path(path).open("rb") as file:
@@ -214,7 +132,7 @@ class FederatedTokenFile:
         except (OSError, ValueError) as error:
             cause = f"AZURE_FEDERATED_TOKEN_FILE cannot be read: {type(error).__name__}"
             raise Misconfigured(_SETUP, cause=cause) from None
-        expires_at = unverified_expiry(text) if len(text) <= MAX_TOKEN else None
+        expires_at = _unverified_expiry(text) if len(text) <= MAX_TOKEN else None
         if expires_at is None:
             cause = "AZURE_FEDERATED_TOKEN_FILE does not hold a JWT with an expiry"
             raise Misconfigured(_SETUP, cause=cause)
@@ -224,17 +142,51 @@ class FederatedTokenFile:
         return SubjectToken(Secret(text), SubjectTokenType.JWT, expires_at)
 
 
-def unverified_expiry(jwt: str) -> int | None:
-    """The `exp` of a JWT nobody has verified yet, in epoch seconds; None if there is none."""
-    if not _TOKEN.fullmatch(jwt):
-        return None
-    payload = jwt.split(".")[1]
+def _unverified_expiry(text: str) -> int | None:
+    """The `exp` of a JWT, in epoch seconds; None if there is none."""
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, RecursionError):
+        _, claims = jwt.read_unverified(text)
+    except ValueError:
         return None
-    expires_at = claims.get("exp") if isinstance(claims, dict) else None
+    expires_at = claims.get("exp")
     return expires_at if type(expires_at) is int else None
+
+
+def _app_service_call(environ: Mapping[str, str], query: str) -> Call:
+    endpoint = environ.get("IDENTITY_ENDPOINT", "")
+    header = environ.get("IDENTITY_HEADER", "")
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or not is_platform_host(parts.hostname or "") or parts.query:
+        cause = "IDENTITY_ENDPOINT is no http address of this machine; only the platform sets it"
+        raise Misconfigured(_SETUP, cause=cause)
+    if not header:
+        cause = (
+            "IDENTITY_ENDPOINT is set without IDENTITY_HEADER: not App Service or Functions "
+            "(Azure Arc is not supported), or the identity is switched off"
+        )
+        raise Misconfigured(_SETUP, cause=cause)
+    return Call("GET", f"{endpoint}?{query}", {"X-IDENTITY-HEADER": header})
+
+
+def _ask_imds(
+    call: Call, sender: Sender, sleep: Callable[[float], None], deadline: Deadline
+) -> Answer:
+    waits, gone_waits = iter(_IMDS_WAITS), iter(_IMDS_GONE_WAITS)
+    while True:
+        outcome: Answer | UpstreamUnavailable
+        try:
+            # Not repeatable: IMDS wants a schedule of its own.
+            outcome = sender.send(call, deadline, repeatable=False)
+        except UpstreamUnavailable as error:
+            outcome = error
+        gone = isinstance(outcome, Answer) and outcome.status == HTTPStatus.GONE
+        wait = next(gone_waits if gone else waits, None)
+        if not _is_imds_passing(outcome) or wait is None or wait >= deadline.remaining():
+            break
+        sleep(wait)
+    if isinstance(outcome, UpstreamUnavailable):
+        raise outcome
+    return outcome
 
 
 def _is_imds_passing(outcome: Answer | UpstreamUnavailable) -> bool:
@@ -267,21 +219,22 @@ def _managed_identity_token(answer: Answer, now: float) -> SubjectToken:
 
 
 def _unusable(cause: str) -> UpstreamUnavailable:
-    msg = "This endpoint could not fetch its own identity. Try again shortly."
-    return UpstreamUnavailable(msg, cause=f"managed identity endpoint: {cause}")
+    return UpstreamUnavailable(_UNREADY, cause=f"managed identity endpoint: {cause}")
 
 
 def _refusal(answer: Answer, now: float) -> TokenvendError:
     status = answer.status
     wait = retry_after(answer.headers, now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        msg = "This endpoint fetches its own identity too often. Try again shortly."
-        return RateLimited(msg, cause="managed identity endpoint: 429", retry_after=wait or 5)
+        return RateLimited(
+            "This endpoint fetches its own identity too often. Try again shortly.",
+            cause="managed identity endpoint: 429",
+            retry_after=wait or 5,
+        )
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     if not refused or status in {408, 410}:
-        msg = "This endpoint could not fetch its own identity. Try again shortly."
         cause = f"managed identity endpoint: status {status}"
-        return UpstreamUnavailable(msg, cause=cause, retry_after=wait)
+        return UpstreamUnavailable(_UNREADY, cause=cause, retry_after=wait)
     causes = {
         400: "no such identity or resource: is the managed identity assigned, is the client id "
         "its own, and does the Application ID URI exist in the tenant?",
@@ -290,5 +243,7 @@ def _refusal(answer: Answer, now: float) -> TokenvendError:
         404: "nothing answers there: is a managed identity assigned to this app or VM?",
     }
     cause = causes.get(status, "the request was refused")
-    msg = "Azure refused this endpoint its own identity. Ask its operator to look at the log."
-    return UpstreamRefused(msg, cause=f"managed identity endpoint: status {status}: {cause}")
+    return UpstreamRefused(
+        "Azure refused this endpoint its own identity. Ask its operator to look at the log.",
+        cause=f"managed identity endpoint: status {status}: {cause}",
+    )

@@ -3,7 +3,7 @@
 Every header that is sent is signed: what is not could be changed on the way. Refused: a key, token
 or value that cannot stand in a header, and a region that would name another host.
 
-The signer is our own because botocore's costs 150 ms of import; the tests hold the two equal byte
+The signer is our own because botocore's is heavy to import; the tests hold the two equal byte
 for byte. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 

@@ -2,7 +2,7 @@
 
 `parse_source` reads the setting, `open_source` gives the function that reads that source once, and
 `PolicyStore` calls it at start and every 60 s. AWS's and Azure's readers are imported only when
-the setting names them: boto3 alone costs 217 ms.
+the setting names them: boto3 is heavy.
 """
 
 from __future__ import annotations
@@ -77,10 +77,7 @@ def open_source(
             from tokenvend.policy_source.azure import AzureReader  # noqa: PLC0415 - off AWS's path
 
             if bearer is None:
-                raise Misconfigured(
-                    "This endpoint is set up wrongly. Ask its operator to look at the log.",
-                    cause="there is no managed identity here to read it with",
-                )
+                raise Misconfigured(cause="there is no managed identity to read the policy with")
             return AzureReader(source, sender, bearer)
         case _ as never:
             assert_never(never)

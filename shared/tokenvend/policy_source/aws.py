@@ -90,7 +90,7 @@ class AwsReader:
 
     def _open(self) -> Callable[[], Any]:
         try:
-            from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415 - 217 ms
+            from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415 - heavy
                 AppConfigProvider,
                 SSMProvider,
             )

@@ -1,7 +1,7 @@
 """The policy from Azure App Configuration or Blob Storage, over REST with our managed identity.
 
 One GET with the ETag of the last reading: an unchanged policy costs an empty 304. Microsoft's own
-SDKs would do the same at 300 ms of import and with a second way out of the process.
+SDKs would do the same, are heavy to import and a second way out of the process.
 https://learn.microsoft.com/azure/azure-app-configuration/rest-api-key-value
 https://learn.microsoft.com/rest/api/storageservices/get-blob
 """
@@ -102,5 +102,6 @@ def _refusal(source: AzureSource, answer: Answer) -> TokenvendError:
         401: "is the managed identity of this store's tenant?",
         403: f"has the managed identity the role {role}, and may this network reach the store?",
         404: "is the name right?",
+        410: "it was there and is gone: restore it, or name another",
     }.get(answer.status, "the request was refused")
     return UpstreamRefused(POLICY_UNREAD, cause=f"{cause}: {advice}")

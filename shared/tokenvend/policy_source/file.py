@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_file(path: Path) -> str:
-    """The file's text. Raises Misconfigured when it cannot be read, is too long or not UTF-8."""
+    """The file's text. Raises Misconfigured when it cannot be read, or as `policy_text`."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -8,11 +8,18 @@ surrogate passes here and breaks whoever writes it to a log).
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Never
 
+from tokenvend.model import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Google's tokens reach 12,288 bytes today, and it reserves the right to change that.
+MAX_TOKEN = 16 * 1024
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -35,6 +42,13 @@ def read_object(data: bytes) -> dict[str, Any]:
 def render(value: Mapping[str, Any]) -> bytes:
     """One JSON object, the same bytes for the same value on both clouds."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def read_token(value: object) -> Secret:
+    """A member of an answer as a token: 1 to 16 Ki visible ASCII characters. Raises ValueError."""
+    if not isinstance(value, str) or len(value) > MAX_TOKEN or not _TOKEN.fullmatch(value):
+        raise ValueError("the answer holds no usable token")
+    return Secret(value)
 
 
 def rfc3339(seconds: int) -> str:

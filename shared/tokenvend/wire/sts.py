@@ -11,20 +11,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from tokenvend import errors
 from tokenvend.errors import InvalidRequest
 from tokenvend.identifiers import GRANT_NAME
-from tokenvend.model import AccessTokenSpec, Secret
-from tokenvend.wire.objects import read_object
+from tokenvend.model import AccessTokenSpec, FederatedToken, Secret
+from tokenvend.wire.objects import read_object, read_token
 from tokenvend.wire.own import MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tokenvend.errors import TokenvendError
-    from tokenvend.model import VendedToken
+    from tokenvend.model import SubjectToken, VendedToken
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- RFC 8693 section 3
@@ -212,3 +212,40 @@ def _scopes(text: str) -> tuple[str, ...]:
             f"{MAX_SCOPE_TEXT} characters in all."
         )
     return scopes
+
+
+# --- as Google's client --------------------------------------------------------------------------
+
+# No federated token lives longer than an hour; a day is beyond any change of that.
+MAX_EXPIRES_IN = 86_400
+DEFAULT_EXPIRES_IN = 3600
+
+
+def exchange_form(provider: str, subject: SubjectToken, scopes: Iterable[str]) -> bytes:
+    """The form that asks for a federated token. `provider`: its full resource name."""
+    return urlencode(
+        {
+            "grant_type": GRANT_TYPE,
+            "audience": provider,
+            "scope": " ".join(scopes),
+            "requested_token_type": ACCESS_TOKEN_TYPE,
+            "subject_token": subject.value.reveal(),
+            "subject_token_type": subject.type.value,
+        }
+    ).encode()
+
+
+def read_federated(answer: object, subject: SubjectToken, sent_at: int) -> FederatedToken:
+    """The federated token in an answer. `sent_at`: when it was asked for, epoch seconds.
+
+    Raises ValueError, whose text holds nothing of the answer.
+    """
+    fields = answer if isinstance(answer, dict) else {}
+    if str(fields.get("token_type")).lower() != "bearer":
+        raise ValueError("token_type is not Bearer")
+    # Google leaves it out at times. It never gives more than an hour, nor more than the subject
+    # token has left: the smaller of the two is safe.
+    life = fields.get("expires_in", min(DEFAULT_EXPIRES_IN, subject.expires_at - sent_at))
+    if type(life) is not int or not 0 < life <= MAX_EXPIRES_IN:
+        raise ValueError("expires_in is no life in seconds")
+    return FederatedToken(read_token(fields.get("access_token")), sent_at, sent_at + life)
