@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.register_profile(
     "long",
-    max_examples=100_000,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100_000")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
