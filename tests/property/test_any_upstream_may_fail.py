@@ -168,11 +168,11 @@ class Trial:
             "TOKENVEND_AWS_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/vend",
         }
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, line: str, _: object) -> None:
         """The sink."""
         if self.sink_fails:
             raise OSError("disk full")
-        self.records.append(dict(record))
+        self.records.append(json.loads(line))
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Trial:
 
     def restore(self) -> None:
         """A snapshot is restored: nothing that was cached may serve any more."""
-        self.endpoint.restored()
+        self.endpoint.endpoint.restored()
         self.held.clear()
         self.restored_with = len(self.world.given)
 
