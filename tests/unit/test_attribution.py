@@ -36,13 +36,8 @@ from tokenvend.model import (
     SubjectTokenType,
     VendedToken,
 )
-from tokenvend.policy import PolicyError, compile_policy
-from tokenvend.policy.attribution import (
-    MAX_SESSION_NAME,
-    caller_label,
-    check_attribution,
-    session_name,
-)
+from tokenvend.policy import PolicyError, check_platform, compile_policy
+from tokenvend.policy.attribution import caller_label, session_name
 from tokenvend.policy.review.diff import Change, diff
 from tokenvend.policy.review.explain import explain
 from tokenvend.policy.review.lint import lint
@@ -114,7 +109,7 @@ def principal(caller: Caller) -> tuple[str, ...]:
 def test_every_caller_has_a_name_that_aws_and_google_take(caller: Caller) -> None:
     name = session_name(caller)
     assert re.fullmatch(r"caller\.[A-Za-z0-9_-]+\.[a-z2-7]{20}", name)
-    assert len(name) <= MAX_SESSION_NAME
+    assert len(name) <= 64
     # With the longest role's name that the setting takes, Google's 127 bytes are kept.
     assert len(f"aws::{ACCOUNT}::{'r' * 43}/{name}") <= 127
 
@@ -192,20 +187,20 @@ def test_another_attribute_is_an_error_with_its_line(value: str) -> None:
 
 
 def test_a_platform_that_cannot_attribute_refuses_each_such_grant_by_its_line() -> None:
+    obstacles = {"attribute": "cannot be held here", "entra_user": "cannot call here"}
     with pytest.raises(PolicyError) as caught:
-        check_attribution(
-            compile_policy(POLICY), POLICY, source="policy.toml", obstacle="cannot be held here"
-        )
+        check_platform(compile_policy(POLICY), POLICY, source="policy.toml", obstacles=obstacles)
     assert caught.value.cause.splitlines() == [
-        'policy.toml: line 6: [[grant]] "ledger": `attribute = "caller"` cannot be held here',
-        'policy.toml: line 23: [[grant]] "direct": `attribute = "caller"` cannot be held here',
+        'policy.toml:6: [[grant]] "ledger": `attribute = "caller"` cannot be held here',
+        'policy.toml:23: [[grant]] "direct": `attribute = "caller"` cannot be held here',
     ]
 
 
 def test_without_an_obstacle_or_without_attribution_a_policy_is_taken() -> None:
     plain = POLICY.replace('attribute = "caller"\n', "")
-    check_attribution(compile_policy(POLICY), POLICY, source="p", obstacle="")
-    check_attribution(compile_policy(plain), plain, source="p", obstacle="cannot be held here")
+    check_platform(compile_policy(POLICY), POLICY, source="p", obstacles={"attribute": ""})
+    obstacles = {"attribute": "cannot be held here"}
+    check_platform(compile_policy(plain), plain, source="p", obstacles=obstacles)
     assert "attribute" not in plain
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenvend.model import AccessTokenRequest, AwsCaller
 from tokenvend.policy import compile_policy
-from tokenvend.policy.callers import FAMILIES
+from tokenvend.policy.callers import KEYS
 from tokenvend.policy.review.cases import read_cases, run_cases
 from tokenvend.policy.review.explain import explain
 from tokenvend.policy.review.lint import RULES, lint
@@ -35,5 +35,5 @@ def test_the_example_explanation_is_what_the_tool_says() -> None:
 
 
 def test_every_caller_key_and_every_lint_rule_is_in_the_reference() -> None:
-    assert {key for key in FAMILIES if f"`{key}`" not in PAGE} == set()
+    assert {key for key in KEYS if f"`{key}`" not in PAGE} == set()
     assert {rule for rule in RULES if f"`{rule}`" not in PAGE} == set()

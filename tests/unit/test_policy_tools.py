@@ -18,13 +18,11 @@ from tokenvend.model import AccessTokenRequest, AwsCaller, IdTokenRequest, Lambd
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.patterns import glob
 from tokenvend.policy.review.cases import read_cases, run_cases
-from tokenvend.policy.review.coverage import covers, glob_covers
 from tokenvend.policy.review.diff import diff
 from tokenvend.policy.review.explain import Explanation, explain
 from tokenvend.policy.review.lint import RULES, lint
 from tokenvend.policy.review.matrix import DIRECT, matrix, to_html
 from tokenvend.policy.review.sarif import to_sarif
-from tokenvend.policy.schema import json_schema
 
 NOW = 1_800_000_000
 ROLE = "arn:aws:iam::111122223333:role/"
@@ -163,7 +161,7 @@ def test_a_policy_without_grants_is_noted() -> None:
 
 def test_sarif_carries_every_finding_with_rule_level_and_line() -> None:
     text = POLICY.replace(READ, "https://www.googleapis.com/auth/cloud-platform")
-    log = to_sarif(lint(text, now=NOW), uri="infra/policy.toml", version="1.2.3")
+    log = to_sarif({"infra/policy.toml": lint(text, now=NOW)}, version="1.2.3")
     assert log["version"] == "2.1.0"
     runs = json.loads(json.dumps(log))["runs"]
     driver = runs[0]["tool"]["driver"]
@@ -185,7 +183,7 @@ _patterns = st.text("ab*/", min_size=1, max_size=5).filter(lambda text: "**" not
 
 @given(_patterns, _patterns, st.text("ab/", max_size=6))
 def test_what_a_covered_pattern_fits_the_wide_one_fits(wide: str, narrow: str, text: str) -> None:
-    if glob_covers(glob(wide), glob(narrow)) and glob(narrow).matches(text):
+    if glob(wide).covers(glob(narrow)) and glob(narrow).matches(text):
         assert glob(wide).matches(text)
 
 
@@ -219,7 +217,7 @@ def test_coverage_of_matchers(wide: str, narrow: str, *, expected: bool) -> None
         compile_policy(POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher)).grants[0].callers[0]
         for matcher in (wide, narrow)
     )
-    assert covers(one, two) is expected
+    assert one.covers(two) is expected
 
 
 # --- explain --------------------------------------------------------------------------------------
@@ -389,35 +387,35 @@ def test_what_only_shadow_mode_lets_pass_is_no_expected_grant() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "line 1: `case` is missing; write [[case]] tables"),
-        ("case = []", "line 1: there is no case, so nothing would be tested"),
-        ("[[case]]", "line 1: [[case]] number 1: `caller` is missing"),
+        ("", "1: `case` is missing; write [[case]] tables"),
+        ("case = []", "1: there is no case, so nothing would be tested"),
+        ("[[case]]", "1: [[case]] number 1: `caller` is missing"),
         (
             CASES.replace("lambda_alias", "alias"),
-            'line 18: [[case]] "jobs call orders": describes no single caller',
+            '18: [[case]] "jobs call orders": describes no single caller',
         ),
         (
             CASES.replace("audience =", "audiences ="),
             (
-                'line 19: [[case]] "jobs call orders": unknown key "audiences"; known: '
+                '19: [[case]] "jobs call orders": unknown key "audiences"; known: '
                 "service_account, grant, scopes, lifetime"
             ),
         ),
         (
             CASES.replace('reason = "live at most"', 'grant = "landing"'),
-            'line 9: [[case]] "etl gets no hour": `grant` and `service_account` say what',
+            '9: [[case]] "etl gets no hour": `grant` and `service_account` say what',
         ),
         (
             CASES.replace('expect = "grant"', 'expect = "yes"'),
-            'line 5: [[case]] "etl reads": `expect` must be "grant" or "deny", not "yes"',
+            '5: [[case]] "etl reads": `expect` must be "grant" or "deny", not "yes"',
         ),
         (
             CASES.replace("at = 2026-01-01T00:00:00Z", 'reason = "x"'),
-            'line 21: [[case]] "jobs call orders": `reason` is of a denial',
+            '21: [[case]] "jobs call orders": `reason` is of a denial',
         ),
         (
             CASES.replace(f"{ROLE}etl-1", "etl"),
-            'line 11: [[case]] "etl gets no hour": `aws_role` must be the ARN of a role',
+            '11: [[case]] "etl gets no hour": `aws_role` must be the ARN of a role',
         ),
     ],
 )

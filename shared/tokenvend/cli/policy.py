@@ -9,21 +9,22 @@ not be asked (a file that does not load, a wrong option).
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from tokenvend import __version__
-from tokenvend.cli.output import FILE, json_option, new_console, print_json
 from tokenvend.policy import PolicyError, compile_policy
-from tokenvend.policy.reading.problems import Report
 from tokenvend.policy.reading.table import Table as Fields
 from tokenvend.policy.review.cases import read_cases, run_cases
 from tokenvend.policy.review.diff import Change
@@ -37,12 +38,13 @@ from tokenvend.policy.review.matrix import matrix as policy_matrix
 from tokenvend.policy.review.questions import read_caller, read_request
 from tokenvend.policy.review.sarif import text as finding_text
 from tokenvend.policy.review.sarif import to_sarif
-from tokenvend.policy.schema import json_schema
+from tokenvend.policy.review.words import count
 from tokenvend.policy.values import moment
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.policy import CompiledPolicy
+    from tokenvend.policy.reading.problems import Found
     from tokenvend.policy.review.explain import Explanation
 
 _NO = 1
@@ -60,12 +62,14 @@ _COLOURS: dict[str, str] = {
     Change.LOSES: "red",
 }
 
+_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _at = click.option("--at", metavar="TIME", help="Decide as of this RFC 3339 time, not now.")
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def policy() -> None:
-    """Check, explain, test and compare policies, offline.
+    """Check, explain, test and compare policies, offline. `-` reads standard input.
 
     \b
     Example: tokenvend policy lint policy.toml
@@ -73,10 +77,10 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=FILE)
-@json_option
+@click.argument("paths", metavar="POLICY...", type=_file, nargs=-1, required=True)
+@_json
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for a review in CI.")
-def lint(path: Path, *, as_json: bool, sarif: bool) -> None:
+def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
     """Find what does not load, is too wide, can never apply or is out of date.
 
     Exits with 1 when there is an error or a warning.
@@ -84,29 +88,35 @@ def lint(path: Path, *, as_json: bool, sarif: bool) -> None:
     \b
     Example: tokenvend policy lint policy.toml --sarif > policy.sarif
     """
-    findings = lint_policy(_read(path), source=str(path), now=int(time.time()))
+    now = int(time.time())
+    found = {path: lint_policy(text, source=_called(path), now=now) for path, text in _texts(paths)}
+    findings = [finding for each in found.values() for finding in each]
     if sarif:
-        print_json(to_sarif(findings, uri=path.as_posix(), version=__version__))
+        named = {path.as_posix(): each for path, each in found.items()}
+        _print_json(to_sarif(named, version=__version__))
     elif as_json:
-        print_json([asdict(finding) for finding in findings])
+        _print_json(
+            [{"file": str(path), **asdict(each)} for path, of in found.items() for each in of]
+        )
     else:
-        console = new_console()
-        for finding in findings:
-            colour = _COLOURS[finding.severity]
-            console.print(
-                f"{escape(str(path))}:{finding.line}: "
-                f"[{colour}]{finding.severity}[/] {escape(finding_text(finding))} "
-                f"[dim]({finding.rule})[/]"
-            )
+        console = _console()
+        for path, of in found.items():
+            for finding in of:
+                colour = _COLOURS[finding.severity]
+                console.print(
+                    f"{escape(_called(path))}:{finding.line}: "
+                    f"[{colour}]{finding.severity}[/]: {escape(finding_text(finding))} "
+                    f"[dim]({finding.rule})[/]"
+                )
         counts = Counter(finding.severity for finding in findings)
-        told = ", ".join(f"{counts[each]} {each}s" for each in Severity)
-        console.print(told if findings else "nothing found")
+        told = ", ".join(count(counts[each], each) for each in Severity if counts[each])
+        console.print(told or "nothing found")
     if any(finding.severity is not Severity.NOTE for finding in findings):
         sys.exit(_NO)
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=FILE)
+@click.argument("path", metavar="POLICY", type=_file)
 @click.option(
     "--caller",
     "caller_parts",
@@ -121,7 +131,7 @@ def lint(path: Path, *, as_json: bool, sarif: bool) -> None:
 @click.option("--grant", help="The grant asked for.")
 @click.option("--lifetime", help='The lifetime asked for, such as "900s" or "1h".')
 @_at
-@json_option
+@_json
 def explain(
     path: Path,
     *,
@@ -146,7 +156,7 @@ def explain(
     caller, request = _asking(caller_parts, wishes)
     explanation = explain_decision(compiled, caller, request, _time(at))
     if as_json:
-        print_json(asdict(explanation))
+        _print_json(asdict(explanation))
     else:
         _print_explanation(explanation)
     if explanation.granted is None:
@@ -154,10 +164,10 @@ def explain(
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=FILE)
-@click.argument("cases_path", metavar="CASES", type=FILE)
+@click.argument("path", metavar="POLICY", type=_file)
+@click.argument("cases_path", metavar="CASES", type=_file)
 @_at
-@json_option
+@_json
 def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None:
     """Decide the golden cases in a file and compare.
 
@@ -168,20 +178,20 @@ def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None
     """
     compiled = _compiled(path)
     try:
-        cases = read_cases(_read(cases_path), source=str(cases_path))
+        cases = read_cases(_read(cases_path), source=_called(cases_path))
     except PolicyError as error:
         _refuse(error)
     results = run_cases(compiled, cases, _time(at))
     if as_json:
-        print_json([asdict(result) for result in results])
+        _print_json([asdict(result) for result in results])
     else:
-        console = new_console()
+        console = _console()
         for result in results:
             mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
             console.print(f"{mark} {escape(result.name)}")
             if not result.passed:
                 console.print(
-                    f"       {escape(str(cases_path))}:{result.line}: expected "
+                    f"       {escape(_called(cases_path))}:{result.line}: expected "
                     f"{escape(result.expected)}; got {escape(result.got)}"
                 )
         failed = sum(not result.passed for result in results)
@@ -191,9 +201,9 @@ def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None
 
 
 @policy.command()
-@click.argument("old", type=FILE)
-@click.argument("new", type=FILE)
-@json_option
+@click.argument("old", type=_file)
+@click.argument("new", type=_file)
+@_json
 def diff(old: Path, new: Path, *, as_json: bool) -> None:
     """Show who gains and who loses what from OLD to NEW.
 
@@ -205,9 +215,9 @@ def diff(old: Path, new: Path, *, as_json: bool) -> None:
     """
     differences = diff_policies(_compiled(old), _compiled(new))
     if as_json:
-        print_json([asdict(difference) for difference in differences])
+        _print_json([asdict(difference) for difference in differences])
     else:
-        console = new_console()
+        console = _console()
         for each in differences:
             account = each.service_account or "a direct token"
             limits = f" ({each.limits})" if each.limits else ""
@@ -223,13 +233,13 @@ def diff(old: Path, new: Path, *, as_json: bool) -> None:
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=FILE)
+@click.argument("path", metavar="POLICY", type=_file)
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     help="Write one self-contained HTML page here instead.",
 )
-@json_option
+@_json
 def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
     """Show callers by service accounts.
 
@@ -245,7 +255,7 @@ def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
             {"caller": caller, "service_account": account, "grants": [asdict(c) for c in found]}
             for (caller, account), found in table.cells.items()
         ]
-        print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
+        _print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
         return
     _print_matrix(table)
 
@@ -257,7 +267,8 @@ def schema() -> None:
     \b
     Example: tokenvend policy schema > policy.schema.json
     """
-    print_json(json_schema())
+    text = (files("tokenvend.policy.review") / "policy.schema.json").read_text("utf-8")
+    click.echo(text, nl=False)
 
 
 def _print_matrix(table: Matrix) -> None:
@@ -265,7 +276,7 @@ def _print_matrix(table: Matrix) -> None:
 
     One table of everything does not fit a terminal; `--html` has it.
     """
-    console = new_console()
+    console = _console()
     numbers = {account: str(n) for n, account in enumerate(table.service_accounts, 1)}
     reach = Table(Column("caller", overflow="fold"), *numbers.values(), show_lines=True)
     for caller in table.callers:
@@ -287,23 +298,23 @@ def _print_matrix(table: Matrix) -> None:
 
 
 def _print_explanation(explanation: Explanation) -> None:
-    console = new_console()
-    console.print(f"caller   {escape(explanation.caller)}")
+    console = _console()
+    console.print(f"caller   {escape(explanation.caller)} ({explanation.kind})")
     console.print(f"request  {escape(explanation.request)}")
     colour = "green" if explanation.granted else "red"
     console.print(f"outcome  [{colour}]{escape(explanation.summary)}[/]")
+    if explanation.gets:
+        console.print(f"gets     {escape(explanation.gets)}")
     if explanation.next_step:
         console.print(f"mend     {escape(explanation.next_step)}")
     if explanation.google_sees:
         console.print(f"google   sees the caller as {escape(explanation.google_sees)}")
     # Folded, not cut: two names often differ at their ends alone.
-    why = Column("why", overflow="fold")
-    table = Table(
-        "grant", "verdict", why, title="Grants in the policy's order", title_justify="left"
-    )
+    columns = (Column(name, overflow="fold") for name in ("grant", "gives", "why"))
+    table = Table(*columns, title="Grants in the policy's order", title_justify="left")
     for each in explanation.considered:
         verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
-        table.add_row(escape(each.grant), verdict, escape(each.reason))
+        table.add_row(escape(each.grant), escape(each.gives), f"{verdict}: {escape(each.reason)}")
     console.print(table)
 
 
@@ -326,32 +337,42 @@ def _asking(parts: tuple[str, ...], wishes: dict[str, object]) -> tuple[Caller, 
             into[name] = value
     if claims:
         tree["claims"] = claims
-    report = Report()
-    caller = read_caller(Fields(tree, (), report))
-    request = read_request(Fields(wishes, (), report))
-    if caller is None or report.found:
-        raise click.UsageError("; ".join(message for _, message in report.found))
+    found: Found = []
+    caller = read_caller(Fields(tree, (), found))
+    request = read_request(Fields(wishes, (), found))
+    if caller is None or found:
+        raise click.UsageError("; ".join(message for _, message in found))
     return caller, request
 
 
 def _compiled(path: Path) -> CompiledPolicy:
     try:
-        return compile_policy(_read(path), source=str(path))
+        return compile_policy(_read(path), source=_called(path))
     except PolicyError as error:
         _refuse(error)
 
 
 def _refuse(error: PolicyError) -> NoReturn:
     for problem in error.problems:
-        click.echo(f"{error.source}: {problem}", err=True)
+        click.echo(f"{error.source}:{problem}", err=True)
     sys.exit(_CANNOT)
+
+
+def _called(path: Path) -> str:
+    return "stdin" if str(path) == "-" else str(path)
+
+
+def _texts(paths: tuple[Path, ...]) -> list[tuple[Path, str]]:
+    return [(path, _read(path)) for path in dict.fromkeys(paths)]
 
 
 def _read(path: Path) -> str:
     try:
+        if str(path) == "-":
+            return sys.stdin.read()
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path} cannot be read as UTF-8 text: {error}") from None
+        raise click.UsageError(f"{_called(path)} cannot be read as UTF-8 text: {error}") from None
 
 
 def _time(at: str | None) -> int:
@@ -361,3 +382,12 @@ def _time(at: str | None) -> int:
         return moment(at, up=False)
     except ValueError as error:
         raise click.UsageError(f"--at {error}") from None
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _console() -> Console:
+    # Wide where nobody looks: a pipe must not get lines broken at 80 columns.
+    return Console(highlight=False, soft_wrap=True)

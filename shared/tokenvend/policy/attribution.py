@@ -1,8 +1,7 @@
 """Who Google is told is asking, where a grant says `attribute = "caller"`.
 
 On AWS the endpoint then acts as a session of its own role that is named after the caller; Google's
-attribute mapping makes that name the federated subject. Refused at load: such a grant where the
-platform cannot carry the caller.
+attribute mapping makes that name the federated subject.
 
 The name must be one that no two callers share and none can give itself. Callers choose a part of
 theirs (a role's name, a GitHub ref), so the readable part alone would let one dress up as another;
@@ -15,18 +14,13 @@ import base64
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from tokenvend.model import AwsCaller, EntraCaller, LambdaCaller, OidcCaller
-from tokenvend.policy.reading.document import lines_of
-from tokenvend.policy.reading.problems import PolicyError, Problem, quoted
+from tokenvend.policy.callers import kind_of
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
-    from tokenvend.policy.compiled import CompiledPolicy
 
-# RoleSessionName and SourceIdentity: `[\w+=,.@-]{2,64}`, AWS STS API Reference, AssumeRole.
-MAX_SESSION_NAME = 64
 # No Lambda function's name, which is its own session's name, has a dot: a session that was not
 # made for a caller cannot be taken for one that was.
 SESSION_PREFIX = "caller."
@@ -41,57 +35,20 @@ def caller_label(caller: Caller) -> str:
 
     At most 57 characters, letters, digits and `._-`.
     """
-    readable = re.sub(r"[^A-Za-z0-9_]+", "-", _readable(caller)).strip("-")[:MAX_READABLE]
+    readable = kind_of(caller).readable(caller)
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-")[:MAX_READABLE]
     return f"{readable or caller.kind}.{_digest(caller)}"
 
 
 def session_name(caller: Caller) -> str:
-    """The RoleSessionName and SourceIdentity that stand for the caller, at most 64 characters."""
+    """The RoleSessionName and SourceIdentity that stand for the caller: 2 to 64 letters, digits and
+    `_+=,.@-` (AWS STS API Reference, AssumeRole).
+    """
     return SESSION_PREFIX + caller_label(caller)
 
 
-def check_attribution(policy: CompiledPolicy, text: str, *, source: str, obstacle: str) -> None:
-    """Refuse a policy with attributed grants where `obstacle` (if any) says why there can be none.
-
-    `text`, `source`: what the policy was compiled from. Raises PolicyError with each grant's line.
-    """
-    attributed = [place for place, grant in enumerate(policy.grants) if grant.attributed]
-    if not obstacle or not attributed:
-        return
-    lines = lines_of(text)
-    raise PolicyError(
-        source,
-        tuple(
-            Problem(
-                lines.of(("grant", place, "attribute")),
-                f"[[grant]] {quoted(policy.grants[place].name)}",
-                f'`attribute = "caller"` {obstacle}',
-            )
-            for place in attributed
-        ),
-    )
-
-
-def _readable(caller: Caller) -> str:
-    match caller:
-        case AwsCaller():
-            return caller.role_name or caller.arn.rpartition("/")[2]
-        case LambdaCaller():
-            return caller.alias
-        case EntraCaller():
-            return caller.object_id
-        case OidcCaller():
-            return caller.subject
-        case _ as never:
-            assert_never(never)
-
-
 def _digest(caller: Caller) -> str:
-    """Over separate fields: no separator that stands in a subject makes it another issuer's."""
-    match caller:
-        case OidcCaller():
-            names = [caller.kind, caller.issuer, caller.subject]
-        case _:
-            names = [caller.kind, caller.id]
+    """Over separate fields: no separator that stands in one makes it another's."""
+    names = [caller.kind, *kind_of(caller).principal(caller)]
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return base64.b32encode(digest).decode().lower()[:DIGEST_LETTERS]

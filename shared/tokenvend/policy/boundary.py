@@ -9,13 +9,13 @@ https://cloud.google.com/iam/docs/downscoping-short-lived-credentials
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from tokenvend.policy.matchers import AwsMatcher, EntraMatcher, LambdaMatcher, OidcMatcher
 from tokenvend.policy.reading.problems import shown
+from tokenvend.policy.values import of_form
 
 if TYPE_CHECKING:
-    from tokenvend.policy.matchers import Matcher
+    from tokenvend.policy.callers import Matcher
     from tokenvend.policy.reading.table import Table
 
 # Google's own limit on rules in one boundary.
@@ -25,9 +25,10 @@ MAX_ROLES = 10
 MAX_PREFIX = 1_024
 
 # https://cloud.google.com/storage/docs/buckets#naming
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_ROLE = re.compile(
-    r"(?:roles|projects/[a-z0-9.:-]{1,80}/roles|organizations/[0-9]{1,20}/roles)/[A-Za-z0-9_.]{1,64}"
+_BUCKET = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
+_ROLE = (
+    r"(?:roles|projects/[a-z0-9.:-]{1,80}/roles|organizations/[0-9]{1,20}/roles)"
+    r"/[A-Za-z0-9_.]{1,64}"
 )
 _TEMPLATE = re.compile(r"\{([^{}]*)\}")
 _CLAIM = re.compile(r"caller\.claims\.[A-Za-z0-9_.:/-]{1,200}")
@@ -35,18 +36,18 @@ _CLAIM = re.compile(r"caller\.claims\.[A-Za-z0-9_.:/-]{1,200}")
 
 def check_boundary(access_token: Table, callers: tuple[Matcher, ...]) -> None:
     """Report what is wrong with `access_token.boundary`, and that it cannot be enforced."""
-    if not access_token.has("boundary"):
-        return
+    bucket = of_form(_BUCKET, "must be a bucket's name without gs://")
+    role = of_form(_ROLE, 'must hold roles like "roles/storage.objectViewer"')
     rules = access_token.tables(
         "boundary", most=MAX_RULES, advice="[[grant.access_token.boundary]] tables, or leave it out"
     )
     for rule in rules:
-        rule.parsed("bucket", _bucket, advice="the bucket's name")
+        rule.parsed("bucket", bucket, advice="the bucket's name")
         prefix = rule.parsed("prefix", _prefix)
         if prefix is not None:
             _check_templates(rule, prefix, callers)
         rule.list_of(
-            "roles", _role, most=MAX_ROLES, advice='roles like "roles/storage.objectViewer"'
+            "roles", role, most=MAX_ROLES, advice='roles like "roles/storage.objectViewer"'
         )
         rule.close()
     access_token.problem(
@@ -61,7 +62,7 @@ def _check_templates(rule: Table, prefix: str, callers: tuple[Matcher, ...]) -> 
         rule.problem("`prefix` has a brace without its partner", "prefix")
     for name in _TEMPLATE.findall(prefix):
         for matcher in callers:
-            known = _names(matcher)
+            known = matcher.templates()
             if name in known or ("caller.claims." in known and _CLAIM.fullmatch(name)):
                 continue
             names = ", ".join(f"{{{each}}}" for each in sorted(known))
@@ -73,42 +74,13 @@ def _check_templates(rule: Table, prefix: str, callers: tuple[Matcher, ...]) -> 
             break
 
 
-def _names(matcher: Matcher) -> frozenset[str]:
-    """The parts of a caller that its identity provider vouches for; never the session's name."""
-    match matcher:
-        case AwsMatcher(role=None):
-            return frozenset({"caller.account"})
-        case AwsMatcher():
-            return frozenset({"caller.account", "caller.role_name"})
-        case LambdaMatcher():
-            return frozenset({"caller.account", "caller.alias"})
-        case EntraMatcher():
-            return frozenset({"caller.tenant", "caller.object_id", "caller.app_id"})
-        case OidcMatcher():
-            return frozenset({"caller.subject", "caller.claims."})
-        case _ as never:
-            assert_never(never)
-
-
-def _bucket(text: str) -> str:
-    if not _BUCKET.fullmatch(text):
-        msg = f"must be a bucket's name without gs://, not {shown(text)}"
-        raise ValueError(msg)
-    return text
-
-
 def _prefix(text: str) -> str:
     if not text or not text.isprintable() or len(text.encode(errors="replace")) > MAX_PREFIX:
-        msg = f"must be 1 to {MAX_PREFIX} visible bytes, or be left out, not {shown(text)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"must be 1 to {MAX_PREFIX} visible bytes, or be left out, not {shown(text)}"
+        )
     if text.startswith("/"):
-        msg = f"starts with /, which object names do not; write {shown(text.lstrip('/'))}"
-        raise ValueError(msg)
-    return text
-
-
-def _role(text: str) -> str:
-    if not _ROLE.fullmatch(text):
-        msg = f'must hold roles like "roles/storage.objectViewer", not {shown(text)}'
-        raise ValueError(msg)
+        raise ValueError(
+            f"starts with /, which object names do not; write {shown(text.lstrip('/'))}"
+        )
     return text

@@ -2,6 +2,10 @@
 
 Deny by default. Grants are tried in the file's order and the first that permits the whole request
 wins, except that one in shadow mode gives way to any that permits it by right.
+
+Threat: a denied caller times its answers to learn which grants exist. So a request that names a
+grant costs what one without a name costs, whatever the name: the caller's own grants are found
+first, and chosen from by name.
 """
 
 from __future__ import annotations
@@ -12,22 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokenvend.errors import Denied
 from tokenvend.model import TokenKind, TokenRequest, TokenSpec
 from tokenvend.policy.compiled import Mode
-from tokenvend.policy.limits import refusals, resolve
-from tokenvend.policy.matchers import fields, mismatch
+from tokenvend.policy.limits import weigh
 from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
+    from tokenvend.policy.callers import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
     from tokenvend.policy.limits import Refusal
-    from tokenvend.policy.matchers import Matcher
-
-# The same for every denial: a caller must not learn which grants exist by trying names.
-DENIAL = "This caller may not have that. Quote the request id to the operator."
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A yes. `matched`: the fields of the matcher that named the caller. `would_deny`: what shadow
     mode let pass, for the operator; empty where nothing was.
     """
@@ -55,7 +54,7 @@ class GrantView:
 class Candidate(NamedTuple):
     """A grant that names the caller, and the matcher by which it does."""
 
-    rule: Grant
+    grant: Grant
     matcher: Matcher
 
 
@@ -64,80 +63,63 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
 
     Raises Denied, whose `cause` names the nearest grant and the first condition that failed.
     """
-    in_shadow: tuple[Candidate, list[Refusal]] | None = None
+    in_shadow: Decision | None = None
     nearest: tuple[Refusal, Grant] | None = None
-    for candidate in _candidates(policy, caller, request):
-        rule = candidate.rule
-        against = refusals(rule, request, now)
-        if not against and rule.mode is Mode.ENFORCE:
-            return Decision(resolve(rule, request), fields(candidate.matcher))
-        if rule.mode is Mode.SHADOW and all(refusal.relaxed for refusal in against):
-            if in_shadow is None or (in_shadow[1] and not against):
-                in_shadow = candidate, against
-        elif nearest is None or against[0].condition > nearest[0].condition:
-            nearest = against[0], rule
+    for grant, matcher in candidates_of(policy, caller):
+        if request.grant_name not in (None, grant.name):
+            continue
+        spec, against = weigh(grant, request, now)
+        if spec is None:
+            if nearest is None or against[0].condition > nearest[0].condition:
+                nearest = against[0], grant
+            continue
+        decision = Decision(spec, tuple(matcher.written()), _would_deny(grant, against))
+        if grant.mode is Mode.ENFORCE:
+            return decision
+        if in_shadow is None or (in_shadow.would_deny and not against):
+            in_shadow = decision
     if in_shadow is not None:
-        candidate, against = in_shadow
-        would_deny = _would_deny(candidate.rule, against)
-        return Decision(resolve(candidate.rule, request), fields(candidate.matcher), would_deny)
-    raise Denied(DENIAL, cause=_cause(policy, caller, request, nearest))
+        return in_shadow
+    raise Denied(cause=_cause(policy, caller, request, nearest))
 
 
 def grants_of(policy: CompiledPolicy, caller: Caller, now: int) -> tuple[GrantView, ...]:
     """What this caller may have now, in the policy's order. `now`: epoch seconds."""
     return tuple(
-        _view(rule)
-        for rule, _ in candidates_of(policy, caller)
-        if (rule.not_before is None or rule.not_before <= now)
-        and (rule.expires is None or now < rule.expires)
+        _view(grant)
+        for grant, _ in candidates_of(policy, caller)
+        if (grant.not_before is None or grant.not_before <= now)
+        and (grant.expires is None or now < grant.expires)
     )
 
 
 def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[Candidate]:
     """Every grant that names the caller, in the policy's order."""
     places: dict[int, Matcher] = {}
-    for entries in policy.index.entries(caller):
-        for entry in entries:
-            if entry.place not in places and not mismatch(entry.matcher, caller):
-                places[entry.place] = entry.matcher
+    for place, matcher in policy.by_fact.entries(caller):
+        if place not in places and not matcher.mismatch(caller):
+            places[place] = matcher
     return [Candidate(policy.grants[place], places[place]) for place in sorted(places)]
 
 
-def candidate_in(rule: Grant, caller: Caller) -> Candidate | None:
-    """The rule with its first matcher that fits the caller."""
-    for matcher in rule.callers:
-        if not mismatch(matcher, caller):
-            return Candidate(rule, matcher)
-    return None
-
-
-def _candidates(policy: CompiledPolicy, caller: Caller, request: TokenRequest) -> list[Candidate]:
-    """The grants worth trying. A request that names a grant is about that one alone."""
-    if request.grant_name is None:
-        return candidates_of(policy, caller)
-    place = policy.by_name.get(request.grant_name)
-    found = None if place is None else candidate_in(policy.grants[place], caller)
-    return [] if found is None else [found]
-
-
-def _view(rule: Grant) -> GrantView:
-    access, identity = rule.access_token, rule.id_token
+def _view(grant: Grant) -> GrantView:
+    access, identity = grant.access_token, grant.id_token
     offered = ((TokenKind.ACCESS, access), (TokenKind.ID, identity))
     return GrantView(
-        name=rule.name,
-        service_account=rule.service_account,
+        name=grant.name,
+        service_account=grant.service_account,
         kinds=tuple(kind for kind, limits in offered if limits is not None),
         scopes=access.scopes if access else (),
         audiences=tuple(str(pattern) for pattern in identity.audiences) if identity else (),
         max_lifetime=access.max_lifetime if access else None,
-        expires=rule.expires,
+        expires=grant.expires,
     )
 
 
-def _would_deny(rule: Grant, against: list[Refusal]) -> str:
+def _would_deny(grant: Grant, against: list[Refusal]) -> str:
     if not against:
         return ""
-    return f"grant {shown(rule.name)}: " + "; ".join(refusal.reason for refusal in against)
+    return f"grant {shown(grant.name)}: " + "; ".join(refusal.reason for refusal in against)
 
 
 def _cause(
@@ -147,10 +129,11 @@ def _cause(
     nearest: tuple[Refusal, Grant] | None,
 ) -> str:
     if nearest is not None:
-        refusal, rule = nearest
-        return f"nearest grant {shown(rule.name)}: {refusal.reason}"
+        refusal, grant = nearest
+        return f"nearest grant {shown(grant.name)}: {refusal.reason}"
     if request.grant_name is None:
         return f"no grant names the caller {shown(caller.id)}"
-    if request.grant_name not in policy.by_name:
-        return f"the request asks for the grant {shown(request.grant_name)}, which does not exist"
-    return f"the grant {shown(request.grant_name)} does not name the caller {shown(caller.id)}"
+    # One wording, so that a name that exists takes no longer to tell.
+    exists = request.grant_name in policy.names
+    which = "which does not name the caller" if exists else "which does not exist, for the caller"
+    return f"the request asks for the grant {shown(request.grant_name)}, {which} {shown(caller.id)}"

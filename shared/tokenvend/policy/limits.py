@@ -1,18 +1,17 @@
-"""Whether one grant permits one request: the conditions in order, and the first that fails.
+"""Whether one grant gives what one request asks for, and every condition that stands against it.
 
 Two kinds of condition. *What for* (the grant's name, the service account, the kind of token) is
 never relaxed. *How much* (dates, scopes, audience, lifetime) is held by a grant that enforces, and
-only reported by one in shadow mode.
+only reported by one in shadow mode. Threat: a direct grant's scopes are what keeps its token, which
+is the endpoint's own, from impersonating; they are held in shadow mode too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from tokenvend.lifetimes import DEFAULT_LIFETIME, MAX_LIFETIME
+from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.model import (
     AccessTokenRequest,
     AccessTokenSpec,
@@ -21,14 +20,12 @@ from tokenvend.model import (
     TokenRequest,
     TokenSpec,
 )
-from tokenvend.policy.reading.problems import shown
-from tokenvend.policy.values import (
-    CLOUD_PLATFORM,
-    plausible_audience,
-)
+from tokenvend.policy.compiled import Mode
+from tokenvend.policy.reading.problems import contrast, shown
+from tokenvend.policy.values import CLOUD_PLATFORM, date_of
 
 if TYPE_CHECKING:
-    from tokenvend.policy.compiled import AccessLimits, Grant, IdLimits
+    from tokenvend.policy.compiled import Grant
 
 
 class Condition(IntEnum):
@@ -43,8 +40,7 @@ class Condition(IntEnum):
     LIFETIME = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A condition that failed. `reason`: for the operator; `relaxed`: whether shadow mode lets it
     pass.
     """
@@ -54,152 +50,111 @@ class Refusal:
     relaxed: bool = False
 
 
-def refusals(rule: Grant, request: TokenRequest, now: int) -> list[Refusal]:
-    """What stands against the request: one refusal that is never relaxed, or every limit that it
-    passes, or nothing. `now`: epoch seconds.
+def weigh(grant: Grant, request: TokenRequest, now: int) -> tuple[TokenSpec | None, list[Refusal]]:
+    """The token that the grant gives for the request, with what only shadow mode lets pass; or
+    None, with what is held against it. `now`: epoch seconds.
     """
-    never = _never_relaxed(rule, request)
-    if never is not None:
-        return [never]
-    date = _outside_dates(rule, now)
-    found = [] if not date else [Refusal(Condition.DATES, date, relaxed=True)]
-    match request:
-        case AccessTokenRequest() if rule.access_token is not None:
-            return found + _beyond_access(rule.access_token, request)
-        case IdTokenRequest() if rule.id_token is not None:
-            return found + _beyond_id(rule.id_token, request)
-        case _:
-            return [_no_such_kind(rule, request)]
-
-
-def resolve(rule: Grant, request: TokenRequest) -> TokenSpec:
-    """The token that a permitted request gets: what was asked, or all the rule has."""
-    match request:
-        case AccessTokenRequest() if rule.access_token is not None:
-            limits = rule.access_token
-            return AccessTokenSpec(
-                grant_name=rule.name,
-                service_account=rule.service_account,
-                scopes=_scopes(limits, request),
-                lifetime=_lifetime(limits, request),
-                delegates=rule.delegates,
-                attributed=rule.attributed,
-            )
-        case IdTokenRequest() if rule.service_account is not None:
-            return IdTokenSpec(
-                grant_name=rule.name,
-                service_account=rule.service_account,
-                audience=request.audience,
-                include_email=request.include_email,
-                delegates=rule.delegates,
-                attributed=rule.attributed,
-            )
-        case _:
-            msg = "the rule has no such kind of token"
-            raise ValueError(msg)
-
-
-def date(seconds: int) -> str:
-    """Epoch seconds as the policy could write them."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _never_relaxed(rule: Grant, request: TokenRequest) -> Refusal | None:
-    if request.grant_name is not None and request.grant_name != rule.name:
-        return Refusal(
-            Condition.NAME, f"the request asks for the grant {shown(request.grant_name)}"
-        )
-    if request.service_account is not None and request.service_account != rule.service_account:
-        of = shown(rule.service_account) if rule.service_account else "no service account (direct)"
-        return Refusal(
-            Condition.SERVICE_ACCOUNT, f"it is for {of}, not {shown(request.service_account)}"
-        )
+    if request.grant_name not in (None, grant.name):
+        return None, [
+            Refusal(Condition.NAME, f"the request asks for the grant {shown(request.grant_name)}")
+        ]
+    if request.service_account not in (None, grant.service_account):
+        return None, [Refusal(Condition.SERVICE_ACCOUNT, _other_account(grant, request))]
+    spec: TokenSpec | None
     match request:
         case AccessTokenRequest():
-            offered = rule.access_token is not None
+            spec, against = _access(grant, request)
         case IdTokenRequest():
-            offered = rule.id_token is not None and rule.service_account is not None
-    if not offered:
-        return _no_such_kind(rule, request)
-    return _impossible(rule, request)
+            spec, against = _id(grant, request)
+    against = sorted([*_outside_dates(grant, now), *against])
+    held = [each for each in against if grant.mode is Mode.ENFORCE or not each.relaxed]
+    return (None, held) if held else (spec, against)
 
 
-def _no_such_kind(rule: Grant, request: TokenRequest) -> Refusal:
-    asked = "access" if isinstance(request, AccessTokenRequest) else "ID"
-    other = "ID tokens" if rule.access_token is None else "access tokens"
-    return Refusal(Condition.KIND, f"it gives {other} and the request is for an {asked} token")
+def _other_account(grant: Grant, request: TokenRequest) -> str:
+    asked = request.service_account or ""
+    if grant.service_account is None:
+        return f"it is for no service account (direct), not {shown(asked)}"
+    return f"it is for another service account: {contrast(asked, grant.service_account)}"
 
 
-def _impossible(rule: Grant, request: TokenRequest) -> Refusal | None:
-    """What Google would not give to anyone, in whatever mode."""
-    match request:
-        case AccessTokenRequest(lifetime=int(lifetime)):
-            if rule.service_account is None:
-                return Refusal(
-                    Condition.POSSIBLE,
-                    "a direct token's lifetime is up to Google's STS; ask for none",
-                )
-            if not 1 <= lifetime <= MAX_LIFETIME:
-                return Refusal(
-                    Condition.POSSIBLE,
-                    f"a lifetime of {lifetime} s is not from 1 to {MAX_LIFETIME} s",
-                )
-        case IdTokenRequest(audience=audience) if not plausible_audience(audience):
-            return Refusal(Condition.POSSIBLE, f"{shown(audience)} cannot be an audience")
-    return None
-
-
-def _outside_dates(rule: Grant, now: int) -> str:
-    if rule.not_before is not None and now < rule.not_before:
-        return f"it holds only from {date(rule.not_before)}"
-    if rule.expires is not None and now >= rule.expires:
-        return f"it expired at {date(rule.expires)}"
-    return ""
-
-
-def _beyond_access(limits: AccessLimits, request: AccessTokenRequest) -> list[Refusal]:
-    found: list[Refusal] = []
-    extra = [scope for scope in request.scopes if scope not in limits.scopes]
-    if extra and not (request.narrow and _narrowed(limits, request)):
-        named = ", ".join(shown(scope) for scope in extra[:3])
-        found.append(Refusal(Condition.WHAT, f"its scopes do not include {named}", relaxed=True))
-    asked, most = request.lifetime, limits.max_lifetime
-    if asked is not None and most is not None and asked > most:
-        reason = f"its tokens live at most {most} s and {asked} s were asked for"
-        found.append(Refusal(Condition.LIFETIME, reason, relaxed=True))
-    return found
-
-
-def _beyond_id(limits: IdLimits, request: IdTokenRequest) -> list[Refusal]:
-    if any(pattern.matches(request.audience) for pattern in limits.audiences):
+def _outside_dates(grant: Grant, now: int) -> list[Refusal]:
+    if grant.not_before is not None and now < grant.not_before:
+        reason = f"it holds only from {date_of(grant.not_before)}"
+    elif grant.expires is not None and now >= grant.expires:
+        reason = f"it expired at {date_of(grant.expires)}"
+    else:
         return []
-    reason = f"its audiences do not include {shown(request.audience)}"
-    return [Refusal(Condition.WHAT, reason, relaxed=True)]
+    return [Refusal(Condition.DATES, reason, relaxed=True)]
 
 
-def _scopes(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
-    """In the rule's order, so that two spellings of one request share a cached token."""
-    if not request.scopes:
-        return limits.scopes
-    narrowed = _narrowed(limits, request) if request.narrow else ()
-    if narrowed:
-        return narrowed
-    known = tuple(scope for scope in limits.scopes if scope in request.scopes)
-    beyond = {scope for scope in request.scopes if scope not in limits.scopes}
-    return (*known, *sorted(beyond))
+def _access(
+    grant: Grant, request: AccessTokenRequest
+) -> tuple[AccessTokenSpec | None, list[Refusal]]:
+    limits = grant.access_token
+    if limits is None:
+        reason = "it gives ID tokens and the request is for an access token"
+        return None, [Refusal(Condition.KIND, reason)]
+    direct = grant.service_account is None
+    against = []
+    scopes = _scopes(limits.scopes, request)
+    extra = [scope for scope in scopes if scope not in limits.scopes]
+    if extra:
+        named = ", ".join(shown(scope) for scope in extra[:3])
+        reason = f"its scopes do not include {named}"
+        against.append(Refusal(Condition.WHAT, reason, relaxed=not direct))
+    lifetime, most = request.lifetime, limits.max_lifetime
+    if most is None:
+        if lifetime is not None:
+            reason = "a direct token's lifetime is up to Google's STS; ask for none"
+            against.append(Refusal(Condition.POSSIBLE, reason))
+    elif lifetime is None:
+        lifetime = min(DEFAULT_LIFETIME, most)
+    elif lifetime > most:
+        reason = f"its tokens live at most {most} s and {lifetime} s were asked for"
+        against.append(Refusal(Condition.LIFETIME, reason, relaxed=True))
+    spec = AccessTokenSpec(
+        grant_name=grant.name,
+        service_account=grant.service_account,
+        scopes=scopes,
+        lifetime=lifetime,
+        delegates=grant.delegates,
+        attributed=grant.attributed,
+    )
+    return spec, against
 
 
-def _narrowed(limits: AccessLimits, request: AccessTokenRequest) -> tuple[str, ...]:
-    """What the rule has of the scopes asked for. Clients that were told no scopes ask for
-    cloud-platform, which stands for everything: everything the rule has is the answer, whatever
-    else is asked beside it, so that leaving a scope out never gets more.
+def _scopes(limit: tuple[str, ...], request: AccessTokenRequest) -> tuple[str, ...]:
+    """What is asked for, in the grant's order, so that two spellings share a cached token.
+
+    Clients that were told no scopes ask for cloud-platform, which stands for everything. Where the
+    request narrows, everything the grant has is the answer then, whatever else is asked beside it,
+    so that leaving a scope out never gets more.
     """
-    if CLOUD_PLATFORM in request.scopes:
-        return limits.scopes
-    return tuple(scope for scope in limits.scopes if scope in request.scopes)
+    asked = request.scopes
+    if not asked or (request.narrow and CLOUD_PLATFORM in asked):
+        return limit
+    known = tuple(scope for scope in limit if scope in asked)
+    if request.narrow and known:
+        return known
+    return (*known, *sorted({scope for scope in asked if scope not in limit}))
 
 
-def _lifetime(limits: AccessLimits, request: AccessTokenRequest) -> int | None:
-    if limits.max_lifetime is None or request.lifetime is not None:
-        return request.lifetime
-    return min(DEFAULT_LIFETIME, limits.max_lifetime)
+def _id(grant: Grant, request: IdTokenRequest) -> tuple[IdTokenSpec | None, list[Refusal]]:
+    limits = grant.id_token
+    if limits is None or grant.service_account is None:
+        reason = "it gives access tokens and the request is for an ID token"
+        return None, [Refusal(Condition.KIND, reason)]
+    against = []
+    if not any(audience.matches(request.audience) for audience in limits.audiences):
+        reason = f"its audiences do not include {shown(request.audience)}"
+        against.append(Refusal(Condition.WHAT, reason, relaxed=True))
+    spec = IdTokenSpec(
+        grant_name=grant.name,
+        service_account=grant.service_account,
+        audience=request.audience,
+        include_email=request.include_email,
+        delegates=grant.delegates,
+        attributed=grant.attributed,
+    )
+    return spec, against

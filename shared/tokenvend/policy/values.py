@@ -6,51 +6,74 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from tokenvend.identifiers import is_service_account_email
+from tokenvend.identifiers import GRANT_NAME, is_service_account_email
 from tokenvend.lifetimes import parse_lifetime
-from tokenvend.policy.patterns import Glob, glob
+from tokenvend.policy.patterns import UNRESERVED, Glob, glob
 from tokenvend.policy.reading.problems import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # https://developers.google.com/identity/protocols/oauth2/scopes: every Google Cloud API.
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+# What IAM Credentials takes: whoever holds our federated token with one of these can impersonate
+# every service account that we can. https://cloud.google.com/iam/docs/reference/credentials/rest/
+# v1/projects.serviceAccounts/generateAccessToken, "Authorization scopes"; the other methods have
+# the same two.
+IMPERSONATING = frozenset({CLOUD_PLATFORM, "https://www.googleapis.com/auth/iam"})
 # The longest audience an ID token is asked for; characters.
 MAX_AUDIENCE = 2_048
 
-# The same names as in a request, where a grant's name may be part of an audience.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # OAuth scopes of Google's: URLs, and OpenID Connect's three words.
-_SCOPE = re.compile(r"https://[a-z0-9.-]{1,253}/[A-Za-z0-9._/-]{0,200}|openid|email|profile")
-_SHORT_SCOPE = re.compile(r"[a-z][a-z0-9._-]{1,60}")
+_SCOPE = r"https://[a-z0-9.-]{1,253}/[A-Za-z0-9._/-]{0,200}|openid|email|profile"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
 
+def of_form(
+    form: re.Pattern[str] | str, advice: str, *, lower: bool = False
+) -> Callable[[str], str]:
+    """A parser of texts of this whole form, taken in `lower` case if so said."""
+
+    def parse(text: str) -> str:
+        value = text.lower() if lower else text
+        if not re.fullmatch(form, value):
+            raise ValueError(f"{advice}, not {shown(text)}")
+        return value
+
+    return parse
+
+
 def name(text: str) -> str:
     """A grant's name."""
-    if not _NAME.fullmatch(text):
-        msg = f"must be letters, digits, `.`, `_` and `-`, at most 100, not {shown(text)}"
-        raise ValueError(msg)
+    if not GRANT_NAME.fullmatch(text):
+        raise ValueError(
+            f"must be letters, digits, `.`, `_` and `-`, at most 100, not {shown(text)}"
+        )
     return text
 
 
 def service_account(text: str) -> str:
     """A service account's email. Strict, because it becomes part of a URL's path."""
     if not is_service_account_email(text):
-        msg = f"must be an email like name@project.iam.gserviceaccount.com, not {shown(text)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"must be an email like name@project.iam.gserviceaccount.com, not {shown(text)}"
+        )
     return text
 
 
 def scope(text: str) -> str:
     """An OAuth scope, in full."""
-    if _SCOPE.fullmatch(text):
+    if re.fullmatch(_SCOPE, text):
         return text
-    if _SHORT_SCOPE.fullmatch(text):
-        msg = f"must hold full names; write {shown('https://www.googleapis.com/auth/' + text)}"
-        raise ValueError(msg)
-    msg = f'must hold scopes like "https://www.googleapis.com/auth/…", not {shown(text)}'
-    raise ValueError(msg)
+    if re.fullmatch(r"[a-z][a-z0-9._-]{1,60}", text):
+        full = shown("https://www.googleapis.com/auth/" + text)
+        raise ValueError(f"must hold full names; write {full}")
+    raise ValueError(
+        f'must hold scopes like "https://www.googleapis.com/auth/…", not {shown(text)}'
+    )
 
 
 def lifetime(text: str) -> int:
@@ -62,30 +85,18 @@ def lifetime(text: str) -> int:
 
 
 def audience(text: str) -> Glob:
-    """A pattern of ID token audiences."""
-    if not plausible_audience(text):
-        msg = f"must hold 1 to {MAX_AUDIENCE} visible characters, not {shown(text)}"
-        raise ValueError(msg)
-    return pattern(text)
+    """A pattern of ID token audiences: visible ASCII."""
+    if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE}}}", text):
+        raise ValueError(f"must hold 1 to {MAX_AUDIENCE} visible characters, not {shown(text)}")
+    return pattern(text, UNRESERVED)
 
 
-def plausible_audience(text: str) -> bool:
-    """Whether Google could take `text` as an audience: visible ASCII, no space, not too long."""
-    return (
-        0 < len(text) <= MAX_AUDIENCE
-        and text.isascii()
-        and text.isprintable()
-        and (" " not in text)
-    )
-
-
-def pattern(text: str) -> Glob:
+def pattern(text: str, star: str = "") -> Glob:
     """A glob, with the value in its complaint."""
     try:
-        return glob(text)
+        return glob(text, star)
     except ValueError as error:
-        msg = f"{shown(text)}: {error}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{shown(text)}: {error}") from None
 
 
 def moment(value: object, *, up: bool) -> int:
@@ -96,15 +107,17 @@ def moment(value: object, *, up: bool) -> int:
         value = _rfc3339(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
         what = value.isoformat() if isinstance(value, date) else shown(value)
-        msg = f"must be a date, a time and an offset like 2026-12-31T23:59:59Z, not {what}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"must be a date, a time and an offset like 2026-12-31T23:59:59Z, not {what}"
+        )
     since = value - _EPOCH
     seconds = since // timedelta(seconds=1)
     seconds += 1 if up and since % timedelta(seconds=1) else 0
     # An offset can carry a date out of the calendar, where no one could write it down again.
     if not 0 <= seconds <= _LAST:
-        msg = f"must lie between the years 1970 and 9999, not {shown(value.isoformat())}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"must lie between the years 1970 and 9999, not {shown(value.isoformat())}"
+        )
     return seconds
 
 
@@ -114,3 +127,8 @@ def _rfc3339(text: str) -> object:
         return datetime.fromisoformat(text)
     except ValueError:
         return text
+
+
+def date_of(seconds: int) -> str:
+    """Epoch seconds as the policy could write them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

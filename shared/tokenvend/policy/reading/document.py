@@ -10,17 +10,16 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from tokenvend.policy.reading.lines import find_lines
 from tokenvend.policy.reading.problems import MAX_PROBLEMS, PolicyError, Problem, quoted
 
 if TYPE_CHECKING:
     from tokenvend.policy.reading.lines import Lines
-    from tokenvend.policy.reading.problems import Path, Report
+    from tokenvend.policy.reading.problems import Found, Path
 
 # 20,000 grants of a usual size; AWS AppConfig itself stops at 2 MB.
 MAX_CHARACTERS = 8 * 1024 * 1024
 
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_TOML_PLACE = r" \(at (?:line (\d+), column \d+|end of document)\)$"
 
 
 def read(text: str, source: str) -> dict[str, object]:
@@ -52,17 +51,20 @@ def is_json(text: str) -> bool:
 
 def lines_of(text: str) -> Lines:
     """The line of every key of a text that `read` has accepted."""
+    # A good policy never needs to know.
+    from tokenvend.policy.reading.lines import find_lines  # noqa: PLC0415
+
     text = _without_mark(text)
     return find_lines(text, is_json=is_json(text))
 
 
-def refuse(report: Report, tree: dict[str, object], text: str, source: str) -> PolicyError:
-    """The error for all problems in `report`, each with its line and grant, in the file's order."""
+def refuse(found: Found, tree: dict[str, object], text: str, source: str) -> PolicyError:
+    """The error for all problems found, each with its line and grant, in the file's order."""
     lines = lines_of(text)
     problems = sorted(
         {
             Problem(lines.of(path), where(tree, path), message)
-            for path, message in report.found[:MAX_PROBLEMS]
+            for path, message in found[:MAX_PROBLEMS]
         }
     )
     return PolicyError(source, tuple(problems))
@@ -100,7 +102,7 @@ def _read_json(text: str, source: str) -> dict[str, object]:
         # Two readers that pick different duplicates would hold two different policies.
         problems = tuple(
             Problem(line, where(tree, path), f"the key {quoted(str(path[-1]))} stands twice")
-            for path, line in find_lines(text, is_json=True).repeated
+            for path, line in lines_of(text).repeated
         )
         message = "a key stands twice in one object"
         raise PolicyError(source, problems or (Problem(1, "", message),))
@@ -108,7 +110,9 @@ def _read_json(text: str, source: str) -> dict[str, object]:
 
 
 def _toml_problem(text: str, message: str) -> Problem:
-    place = _TOML_PLACE.search(message)
+    place = re.search(_TOML_PLACE, message)
     line = int(place[1]) if place and place[1] else text.count("\n") + 1
     said = message[: place.start()] if place else message
+    if said.startswith("Cannot declare ('grant',) twice"):
+        said += "; write [[grant]], not [grant]"
     return Problem(line, "", f"not valid TOML: {said}")

@@ -6,20 +6,30 @@ tell, because `tomllib` keeps none and a good policy should load fast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenvend.errors import Misconfigured
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # A list that went wrong at every entry would fill the log; the first hundred are enough to start.
 MAX_PROBLEMS = 100
+<<<<<<< HEAD
 # Room for the longest ARN, issuer with subject and email: two of them often differ at their ends.
 _LONGEST_SHOWN = 400
+=======
+# Characters: a grant's name and most ARNs fit whole.
+_LONGEST_SHOWN = 128
+_BEFORE_THE_DIFFERENCE = 40
+>>>>>>> 7150396 (Policy: one file a kind of caller; what a denied caller may time, direct scopes and people held by construction)
 
 Path = tuple[str | int, ...]
+Found = list[tuple[Path, str]]
+"""Problems as they are noted while a policy is read: where, and what is wrong."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake. `line`: from 1. `where`: the grant, or empty for the policy as a whole."""
 
     line: int
@@ -28,30 +38,19 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"line {self.line}: {where}{self.message}"
+        return f"{self.line}: {where}{self.message}"
 
 
 class PolicyError(Misconfigured):
     """The policy cannot be used. `problems`: all of them, by line; none is in the `detail`."""
 
     def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
-        lines = "\n".join(f"{source}: {problem}" for problem in problems)
+        lines = "\n".join(f"{source}:{problem}" for problem in problems)
         super().__init__(
             "The policy cannot be used; the operator finds every problem in the log.", cause=lines
         )
         self.source = source
         self.problems = problems
-
-
-class Report:
-    """Collects problems by path while a policy is read."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[Path, str]] = []
-
-    def add(self, path: Path, message: str) -> None:
-        """Note that what stands at `path` is wrong."""
-        self.found.append((path, message))
 
 
 def shown(value: object) -> str:
@@ -63,7 +62,21 @@ def shown(value: object) -> str:
             text = {True: "true", False: "false", None: "null"}[value]
         case _:
             text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return text if len(text) <= _LONGEST_SHOWN + 2 else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def contrast(got: str, wanted: object) -> str:
+    """`X is not Y`, each as a message may show it. Of long ones it shows the part where they begin
+    to differ: names often differ at their ends alone.
+    """
+    other = str(wanted)
+    start = 0
+    if max(len(got), len(other)) > _LONGEST_SHOWN:
+        pairs = enumerate(zip(got, other, strict=False))
+        same = next((at for at, (one, two) in pairs if one != two), min(len(got), len(other)))
+        start = max(0, same - _BEFORE_THE_DIFFERENCE)
+    cut = "…" if start else ""
+    return f"{cut}{shown(got[start:])} is not {cut}{shown(other[start:])}"
 
 
 def quoted(text: str) -> str:
@@ -73,3 +86,13 @@ def quoted(text: str) -> str:
         for char in text[: _LONGEST_SHOWN + 1]
     )
     return f'"{body}"'
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Which of the known names was meant, or all of them."""
+    # Nothing but a mistake needs it.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"

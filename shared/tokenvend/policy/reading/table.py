@@ -1,21 +1,20 @@
 """Reading one table of a policy: each key once and with its type; what is left over is unknown.
 
 A wrong value is reported and read as absent, so that one pass finds every problem. Nothing read
-after a problem is ever used: the compiler refuses a report that is not empty.
+after a problem is ever used: the compiler refuses whatever has one.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from tokenvend.policy.reading.problems import shown
+from tokenvend.policy.reading.problems import nearest, shown
 from tokenvend.policy.values import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenvend.policy.reading.problems import Path, Report
+    from tokenvend.policy.reading.problems import Found, Path
 
 # A JSON null is a value, and a wrong one; only a key that is not there may fall to its default.
 _ABSENT = object()
@@ -29,14 +28,16 @@ _WORDS = {
 
 
 class Table:
-    """A table being read. `path` leads to it from the document's root."""
+    """A table being read. `path` leads to it from the document's root; what is wrong goes to
+    `found`.
+    """
 
-    __slots__ = ("_report", "_taken", "path", "tree")
+    __slots__ = ("_found", "_taken", "path", "tree")
 
-    def __init__(self, tree: dict[str, object], path: Path, report: Report) -> None:
+    def __init__(self, tree: dict[str, object], path: Path, found: Found) -> None:
         self.tree = tree
         self.path = path
-        self._report = report
+        self._found = found
         # A dict for its order: the known keys of a table are told in the order they are read.
         self._taken: dict[str, None] = {}
 
@@ -46,7 +47,7 @@ class Table:
 
     def problem(self, message: str, *keys: str | int) -> None:
         """Report `message` at the key named by `keys`, or at the table."""
-        self._report.add((*self.path, *keys), message)
+        self._found.append(((*self.path, *keys), message))
 
     def typed[T](self, kind: type[T], key: str, *, advice: str = "") -> T | None:
         """The value of `key` where it is of exactly this type (true is no number).
@@ -113,10 +114,15 @@ class Table:
     def table(self, key: str) -> Table | None:
         """The table at `key`."""
         tree = self.typed(dict, key)
-        return None if tree is None else Table(tree, (*self.path, key), self._report)
+        return None if tree is None else Table(tree, (*self.path, key), self._found)
 
     def tables(self, key: str, *, most: int, advice: str = "") -> list[Table]:
         """The list of tables at `key`."""
+        if type(self.tree.get(key)) is dict:
+            self._taken[key] = None
+            name = ".".join(str(each) for each in (*self.path, key) if type(each) is str)
+            self.problem(f"`{key}` is a list of tables; write [[{name}]], not [{name}]", key)
+            return []
         values = self.typed(list, key, advice=advice)
         if values is None:
             return []
@@ -126,7 +132,7 @@ class Table:
         found: list[Table] = []
         for index, value in enumerate(values):
             if type(value) is dict:
-                found.append(Table(value, (*self.path, key, index), self._report))
+                found.append(Table(value, (*self.path, key, index), self._found))
             else:
                 self.problem(f"`{key}` must list tables, not {shown(value)}", key, index)
         return found
@@ -136,6 +142,4 @@ class Table:
         if self.tree.keys() <= self._taken.keys():
             return
         for key in self.tree.keys() - self._taken.keys():
-            near = get_close_matches(key, self._taken, 1)
-            advice = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(self._taken)}"
-            self.problem(f"unknown key {shown(key)}; {advice}", key)
+            self.problem(f"unknown key {shown(key)}; {nearest(key, self._taken)}", key)

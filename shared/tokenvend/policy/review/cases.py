@@ -22,13 +22,14 @@ from tokenvend.model import AccessTokenRequest
 from tokenvend.policy import values
 from tokenvend.policy.decision import decide
 from tokenvend.policy.reading.document import lines_of, read, refuse
-from tokenvend.policy.reading.problems import Report, shown
+from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.reading.table import Table
 from tokenvend.policy.review.questions import read_caller, read_request
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.policy.compiled import CompiledPolicy
+    from tokenvend.policy.reading.problems import Found
 
 MAX_CASES = 10_000
 
@@ -64,16 +65,16 @@ class CaseResult:
 def read_cases(text: str, *, source: str = "cases.toml") -> tuple[Case, ...]:
     """The cases in a TOML or JSON text. Raises PolicyError with every problem found."""
     tree = read(text, source)
-    report = Report()
-    root = Table(tree, (), report)
+    found: Found = []
+    root = Table(tree, (), found)
     tables = root.tables("case", most=MAX_CASES, advice="[[case]] tables")
     if root.tree.get("case") == []:
         root.problem("there is no case, so nothing would be tested; write [[case]] tables", "case")
     root.close()
     lines = lines_of(text)
     cases = [_case(table, lines.of(table.path)) for table in tables]
-    if report.found:
-        raise refuse(report, tree, text, source)
+    if found:
+        raise refuse(found, tree, text, source)
     return tuple(case for case in cases if case is not None)
 
 
@@ -147,6 +148,5 @@ def _request(table: Table) -> TokenRequest:
 
 def _outcome(text: str) -> str:
     if text not in ("grant", "deny"):
-        msg = f'must be "grant" or "deny", not {shown(text)}'
-        raise ValueError(msg)
+        raise ValueError(f'must be "grant" or "deny", not {shown(text)}')
     return text

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from tokenvend.model import TokenKind
 from tokenvend.policy.compiled import Mode
-from tokenvend.policy.limits import date
-from tokenvend.policy.matchers import Matcher, written
 from tokenvend.policy.patterns import Glob
-from tokenvend.policy.review.coverage import covers, glob_covers
+from tokenvend.policy.review.words import in_line, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tokenvend.policy.callers import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
 
 
@@ -52,7 +51,7 @@ class _Permission:
     matcher: Matcher
     kind: TokenKind
     what: Glob
-    rule: Grant
+    grant: Grant
 
 
 # Service account, delegates, and whether Google sees the caller, to its IAM another identity.
@@ -93,63 +92,55 @@ def _only_in(
         for permission in permissions:
             if _key(permission) in same or any(_gives(each, permission) for each in theirs):
                 continue
-            rule = permission.rule
+            grant = permission.grant
             yield Difference(
                 change=change,
-                caller=written(permission.matcher),
-                service_account=rule.service_account,
+                caller=in_line(permission.matcher),
+                service_account=grant.service_account,
                 kind=permission.kind,
                 what=str(permission.what),
-                limits=_limits(permission),
-                grant=rule.name,
+                limits=limits(grant, permission.kind),
+                grant=grant.name,
             )
 
 
 def _permissions(policy: CompiledPolicy) -> dict[_Target, list[_Permission]]:
     found: dict[_Target, list[_Permission]] = {}
-    for rule in policy.grants:
-        target = (rule.service_account, rule.delegates, rule.attributed)
+    for grant in policy.grants:
+        target = (grant.service_account, grant.delegates, grant.attributed)
         of_target = found.setdefault(target, [])
-        scopes = rule.access_token.scopes if rule.access_token else ()
-        audiences = rule.id_token.audiences if rule.id_token else ()
-        for matcher in rule.callers:
+        scopes = grant.access_token.scopes if grant.access_token else ()
+        audiences = grant.id_token.audiences if grant.id_token else ()
+        for matcher in grant.callers:
             for scope in scopes:
-                of_target.append(_Permission(matcher, TokenKind.ACCESS, Glob(scope), rule))
+                of_target.append(_Permission(matcher, TokenKind.ACCESS, Glob(scope), grant))
             for audience in audiences:
-                of_target.append(_Permission(matcher, TokenKind.ID, audience, rule))
+                of_target.append(_Permission(matcher, TokenKind.ID, audience, grant))
     return found
 
 
 def _key(permission: _Permission) -> tuple[object, ...]:
-    return permission.matcher, permission.kind, permission.what, *_terms(permission)
+    # The matcher's type too: a tuple equals any other of the same values.
+    matcher = permission.matcher
+    return type(matcher), matcher, permission.kind, permission.what, *_limits(permission)
 
 
-def _terms(permission: _Permission) -> tuple[int | None, int | None, int | None, Mode]:
-    rule = permission.rule
-    lifetime = rule.access_token.max_lifetime if rule.access_token else None
+def _limits(permission: _Permission) -> tuple[int | None, int | None, int | None, Mode]:
+    grant = permission.grant
+    lifetime = grant.access_token.max_lifetime if grant.access_token else None
     own = lifetime if permission.kind is TokenKind.ACCESS else None
-    return own, rule.not_before, rule.expires, rule.mode
+    return own, grant.not_before, grant.expires, grant.mode
 
 
 def _gives(wide: _Permission, narrow: _Permission) -> bool:
-    if wide.kind is not narrow.kind or not glob_covers(wide.what, narrow.what):
+    if wide.kind is not narrow.kind or not wide.what.covers(narrow.what):
         return False
-    lifetime, start, end, mode = _terms(wide)
-    its_lifetime, its_start, its_end, its_mode = _terms(narrow)
+    lifetime, start, end, mode = _limits(wide)
+    its_lifetime, its_start, its_end, its_mode = _limits(narrow)
     return (
         (mode is its_mode or mode is Mode.SHADOW)
         and (lifetime or 0) >= (its_lifetime or 0)
         and (start is None or (its_start is not None and start <= its_start))
         and (end is None or (its_end is not None and end >= its_end))
-        and covers(wide.matcher, narrow.matcher)
+        and wide.matcher.covers(narrow.matcher)
     )
-
-
-def _limits(permission: _Permission) -> str:
-    lifetime, start, end, mode = _terms(permission)
-    parts = [f"up to {lifetime} s"] if lifetime is not None else []
-    parts += [f"from {date(start)}"] if start is not None else []
-    parts += [f"until {date(end)}"] if end is not None else []
-    parts += ["in shadow mode"] if mode is Mode.SHADOW else []
-    parts += ["attributed to the caller"] if permission.rule.attributed else []
-    return ", ".join(parts)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from tokenvend.errors import Denied
 from tokenvend.model import AccessTokenRequest, TokenSpec
 from tokenvend.policy.attribution import caller_label
-from tokenvend.policy.compiled import Mode
-from tokenvend.policy.decision import candidate_in, decide
-from tokenvend.policy.limits import Condition, refusals
-from tokenvend.policy.matchers import fields, fits_kind, mismatch
+from tokenvend.policy.callers import kind_of
+from tokenvend.policy.decision import decide
+from tokenvend.policy.limits import Condition, weigh
 from tokenvend.policy.reading.problems import shown
-from tokenvend.policy.review.questions import describe, matcher_for
+from tokenvend.policy.review.questions import describe
+from tokenvend.policy.review.words import as_entry, gives, kind_in_words, token_in_words
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
+    from tokenvend.policy.callers import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
-    from tokenvend.policy.matchers import Matcher
 
 _ADVICE = {
     Condition.NAME: "ask for a grant that names this caller",
@@ -55,27 +55,33 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One grant. `reason`: the first condition that failed, or by what the caller was matched."""
+    """One grant. `gives`: whose tokens, for what and within which limits; `reason`: the first
+    condition that failed, or by what the caller was matched.
+    """
 
     grant: str
     service_account: str | None
+    gives: str
     verdict: Verdict
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`granted` None: denied. `summary`: the outcome in a sentence; `next_step`: what would change
-    a denial, empty otherwise. `google_sees`: what Google knows the caller by, for a binding of its
+    """`kind`: of caller, in words. `granted` None: denied. `summary`: the outcome in a sentence;
+    `gets`: the token in words; `next_step`: what would change a denial; each empty where
+    it has no meaning. `google_sees`: what Google knows the caller by, for a binding of its
     own (`attribute.caller`); empty where the endpoint acts as itself.
     """
 
     caller: str
+    kind: str
     request: str
     granted: TokenSpec | None
     summary: str
     next_step: str
     considered: tuple[Considered, ...]
+    gets: str = ""
     google_sees: str = ""
 
 
@@ -94,58 +100,65 @@ def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: 
     chosen = granted.grant_name if granted else ""
     return Explanation(
         caller=caller.id,
+        kind=kind_in_words(caller),
         request=describe(request),
         granted=granted,
         summary=summary,
         next_step=next_step,
-        considered=tuple(_consider(rule, caller, request, now, chosen) for rule in policy.grants),
+        considered=tuple(_consider(grant, caller, request, now, chosen) for grant in policy.grants),
+        gets=token_in_words(granted) if granted else "",
         google_sees=caller_label(caller) if granted and granted.attributed else "",
     )
 
 
 def _consider(
-    rule: Grant, caller: Caller, request: TokenRequest, now: int, chosen: str
+    grant: Grant, caller: Caller, request: TokenRequest, now: int, chosen: str
 ) -> Considered:
-    def verdict(which: Verdict, reason: str) -> Considered:
-        return Considered(rule.name, rule.service_account, which, reason)
+    matcher = _matcher_of(grant, caller)
+    if matcher is None:
+        verdict, reason = Verdict.OTHERS, _nearest_mismatch(grant.callers, caller)
+    else:
+        spec, against = weigh(grant, request, now)
+        matched = f"matched by {', '.join(matcher.written())}"
+        reason = "; ".join(refusal.reason for refusal in against)
+        if spec is None:
+            verdict = Verdict.REFUSES
+        elif grant.name == chosen:
+            verdict, reason = Verdict.CHOSEN, f"{matched}; {reason}" if reason else matched
+        elif against:
+            verdict = Verdict.SHADOW
+        else:
+            verdict, reason = Verdict.PERMITS, matched
+    return Considered(grant.name, grant.service_account, gives(grant), verdict, reason)
 
-    candidate = candidate_in(rule, caller)
-    if candidate is None:
-        return verdict(Verdict.OTHERS, _nearest_mismatch(rule.callers, caller))
-    matched = f"matched by {', '.join(fields(candidate.matcher))}"
-    against = refusals(rule, request, now)
-    reasons = "; ".join(refusal.reason for refusal in against)
-    if rule.name == chosen:
-        return verdict(Verdict.CHOSEN, f"{matched}; {reasons}" if reasons else matched)
-    if not against:
-        return verdict(Verdict.PERMITS, matched)
-    if rule.mode is Mode.SHADOW and all(refusal.relaxed for refusal in against):
-        return verdict(Verdict.SHADOW, reasons)
-    return verdict(Verdict.REFUSES, reasons)
+
+def _matcher_of(grant: Grant, caller: Caller) -> Matcher | None:
+    return next((matcher for matcher in grant.callers if not matcher.mismatch(caller)), None)
 
 
 def _nearest_mismatch(matchers: tuple[Matcher, ...], caller: Caller) -> str:
     """Of several matchers, the one for callers of this kind is the one worth reading about."""
-    nearest = min(matchers, key=lambda matcher: not fits_kind(matcher, caller))
-    return mismatch(nearest, caller)
+    own = type(kind_of(caller).narrowest(caller))
+    return min(matchers, key=lambda matcher: type(matcher) is not own).mismatch(caller)
 
 
 def _next_step(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> str:
-    if request.grant_name is not None and request.grant_name not in policy.by_name:
+    if request.grant_name is not None and request.grant_name not in policy.names:
         return "ask for a grant that exists, or leave `grant` out"
-    rules = [rule for rule in policy.grants if request.grant_name in (None, rule.name)]
-    named = [rule for rule in rules if candidate_in(rule, caller) is not None]
+    asked = [grant for grant in policy.grants if request.grant_name in (None, grant.name)]
+    named = [grant for grant in asked if _matcher_of(grant, caller) is not None]
     if not named:
-        grant = (
+        which = (
             shown(request.grant_name)
             if request.grant_name
             else "the grant that should serve this caller"
         )
-        return f"add {matcher_for(caller)} to `callers` of {grant}"
-    against, rule = max(
-        ((refusals(rule, request, now)[0], rule) for rule in named),
+        entry = as_entry(kind_of(caller).narrowest(caller))
+        return f"add {entry} to `callers` of {which}"
+    against, grant = max(
+        ((weigh(grant, request, now)[1][0], grant) for grant in named),
         key=lambda pair: pair[0].condition,
     )
     is_access = isinstance(request, AccessTokenRequest)
     advice = (_ADVICE_ACCESS if is_access else _ADVICE_ID)[against.condition]
-    return advice.format(name=shown(rule.name))
+    return advice.format(name=shown(grant.name))

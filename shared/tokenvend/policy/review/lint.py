@@ -11,12 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tokenvend.lifetimes import DEFAULT_LIFETIME
+from tokenvend.policy.callers.aws import AwsMatcher
+from tokenvend.policy.callers.oidc import OidcMatcher
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.compiler import compile_policy
-from tokenvend.policy.matchers import AwsMatcher, OidcMatcher
 from tokenvend.policy.reading.document import lines_of
-from tokenvend.policy.reading.problems import PolicyError, shown
-from tokenvend.policy.review.coverage import covers, glob_covers
+from tokenvend.policy.reading.problems import PolicyError, quoted, shown
+from tokenvend.policy.review.scopes import is_known, meant
+from tokenvend.policy.values import CLOUD_PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,9 @@ RULES = {
     "mutable-claim": "A matcher relies on a claim that its holder can change.",
     "redundant-caller": "A matcher fits nobody whom another of the grant does not fit.",
     "shadowed": "Whatever the grant gives, an earlier grant gives first.",
+    "issuer-slash": "An issuer ends in a slash, which few do.",
+    "reusable-name": "A matcher relies on a name that somebody else can register later.",
+    "unknown-scope": "A scope is not known; it may be misspelt.",
     "cloud-platform": "The scope cloud-platform reaches every Google Cloud API.",
     "wildcard-host": "An audience has a wildcard in its host.",
     "long-lifetime": "Tokens live longer than an hour.",
@@ -51,7 +56,6 @@ RULES = {
     "shadow-mode": "The grant's limits are reported and not held.",
 }
 _SOON = 14 * 24 * 3_600
-_CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 # Anyone can make an account with these, so a matcher must pin an owner.
 _PUBLIC_ISSUERS = {
     "https://token.actions.githubusercontent.com": (
@@ -62,6 +66,16 @@ _PUBLIC_ISSUERS = {
     "https://app.terraform.io": ("sub", "terraform_organization_id", "terraform_workspace_id"),
     "https://agent.buildkite.com": ("sub", "organization_slug", "organization_id"),
 }  # fmt: skip
+# What names an owner or a repository, and what stays when the name is given up and taken anew.
+_REUSABLE = {
+    "https://token.actions.githubusercontent.com": (
+        "repository repository_owner sub",
+        "repository_owner_id repository_id",
+    ),
+    "https://gitlab.com": ("project_path namespace_path sub", "namespace_id project_id"),
+}
+# Auth0's issuers and Entra's of version 1 do end in a slash.
+_SLASHED = (".auth0.com/", "https://sts.windows.net/")
 _MUTABLE = ("actor", "email", "name", "nickname", "preferred_username", "upn", "user_login")
 # Fewer letters than this beside a star say nothing about who is meant.
 _FEW = 3
@@ -69,14 +83,14 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One remark. `rule`: a key of RULES; `line`: from 1; `grant`: its name, empty for none; of a
-    policy that does not load, where the problem lies.
+    """One remark. `rule`: a key of RULES; `line`: from 1; `where`: the grant as its author knows it
+    (`[[grant]] "name"`), empty for the policy as a whole.
     """
 
     rule: str
     severity: Severity
     line: int
-    grant: str
+    where: str
     message: str
 
 
@@ -93,7 +107,7 @@ def lint(text: str, *, source: str = "policy.toml", now: int) -> tuple[Finding, 
         return (Finding("empty", Severity.NOTE, 1, "", "no grant: everyone is denied"),)
     lines = lines_of(text)
     remarks = [
-        Finding(rule, severity, lines.of(("grant", place, *path)), grant.name, message)
+        Finding(rule, severity, lines.of(("grant", place, *path)), _where(grant), message)
         for place, grant in enumerate(policy.grants)
         for rule, severity, path, message in _remarks(grant, now)
     ]
@@ -104,8 +118,12 @@ def lint(text: str, *, source: str = "policy.toml", now: int) -> tuple[Finding, 
             "reached only by name; remove it, or move it up"
         )
         line = lines.of(("grant", place))
-        remarks.append(Finding("shadowed", Severity.WARNING, line, grant.name, message))
+        remarks.append(Finding("shadowed", Severity.WARNING, line, _where(grant), message))
     return tuple(sorted(remarks, key=lambda finding: (finding.line, finding.rule)))
+
+
+def _where(grant: Grant) -> str:
+    return f"[[grant]] {quoted(grant.name)}"
 
 
 _Remark = tuple[str, Severity, "Path", str]
@@ -132,8 +150,8 @@ def _on_callers(grant: Grant) -> Iterator[_Remark]:
                 pass
         others = [other for place, other in enumerate(grant.callers) if place < index]
         later = grant.callers[index + 1 :]
-        if any(covers(other, matcher) for other in others) or any(
-            covers(other, matcher) and not covers(matcher, other) for other in later
+        if any(other.covers(matcher) for other in others) or any(
+            other.covers(matcher) and not matcher.covers(other) for other in later
         ):
             message = "another matcher of this grant fits all of these callers; remove this one"
             yield "redundant-caller", Severity.NOTE, path, message
@@ -162,6 +180,21 @@ def _on_claims(matcher: OidcMatcher, path: Path) -> Iterator[_Remark]:
     elif all(not pattern.exact and _letters(pattern) < _FEW for pattern in claims.values()):
         message = "its claims fit almost any token of the issuer; write more of one"
         yield "wide-caller", Severity.WARNING, path, message
+    names, ids = _REUSABLE.get(matcher.issuer, ("", ""))
+    by_name = [name for name in names.split() if name in claims]
+    if by_name and not any(each in claims for each in ids.split()):
+        message = (
+            f"the name in {shown(by_name[0])} can be given up and registered by somebody else; "
+            f"add {ids.replace(' ', ' or ')}"
+        )
+        yield "reusable-name", Severity.NOTE, (*path, "claims", by_name[0]), message
+    if matcher.issuer.endswith("/") and not any(each in matcher.issuer for each in _SLASHED):
+        known = matcher.issuer.rstrip("/") in _PUBLIC_ISSUERS
+        message = f"{shown(matcher.issuer)} ends in a slash; tokens must have the same, and " + (
+            "this issuer's have none" if known else "most issuers have none"
+        )
+        severity = Severity.WARNING if known else Severity.NOTE
+        yield "issuer-slash", severity, (*path, "issuer"), message
     for name in claims:
         if name in _MUTABLE and not (
             name == "email" and matcher.issuer == "https://accounts.google.com"
@@ -189,10 +222,18 @@ def _on_access(grant: Grant) -> Iterator[_Remark]:
     limits = grant.access_token
     if limits is None:
         return
-    if _CLOUD_PLATFORM in limits.scopes:
-        path: Path = ("access_token", "scopes", limits.scopes.index(_CLOUD_PLATFORM))
+    for index, scope in enumerate(limits.scopes):
+        if is_known(scope):
+            continue
+        near = meant(scope)
+        advice = f"did you mean {shown(near)}?" if near else "is it spelt as Google has it?"
+        severity = Severity.WARNING if near else Severity.NOTE
+        message = f"{shown(scope)} is no scope of Google's that is known here; {advice}"
+        yield "unknown-scope", severity, ("access_token", "scopes", index), message
+    if CLOUD_PLATFORM in limits.scopes:
+        path: Path = ("access_token", "scopes", limits.scopes.index(CLOUD_PLATFORM))
         message = (
-            "without a boundary this reaches every API that the service account may use; "
+            "this reaches every API that the service account may use; "
             "write the scopes that are needed"
         )
         yield "cloud-platform", Severity.WARNING, path, message
@@ -252,7 +293,7 @@ def _gives_all(wide: Grant, narrow: Grant) -> bool:
         return False
     if (wide.not_before, wide.expires) not in ((None, None), (narrow.not_before, narrow.expires)):
         return False
-    if not all(any(covers(mine, its) for mine in wide.callers) for its in narrow.callers):
+    if not all(any(mine.covers(its) for mine in wide.callers) for its in narrow.callers):
         return False
     return _access_gives_all(wide, narrow) and _id_gives_all(wide, narrow)
 
@@ -274,6 +315,4 @@ def _id_gives_all(wide: Grant, narrow: Grant) -> bool:
     if wide.id_token is None:
         return False
     patterns = wide.id_token.audiences
-    return all(
-        any(glob_covers(mine, its) for mine in patterns) for its in narrow.id_token.audiences
-    )
+    return all(any(mine.covers(its) for mine in patterns) for its in narrow.id_token.audiences)

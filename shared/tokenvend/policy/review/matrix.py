@@ -7,14 +7,12 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tokenvend.policy.compiled import Mode
-from tokenvend.policy.limits import date
-from tokenvend.policy.matchers import written
+from tokenvend.policy.review.words import in_line, limits, what
 
 if TYPE_CHECKING:
     from tokenvend.policy.compiled import CompiledPolicy, Grant
 
 DIRECT = "(direct)"
-_SCOPE_ROOT = "https://www.googleapis.com/auth/"
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Who may have what</title>
@@ -66,10 +64,10 @@ class Matrix:
 def matrix(policy: CompiledPolicy) -> Matrix:
     """The policy as a table; callers and service accounts in alphabetical order."""
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
-    for rule in policy.grants:
-        for matcher in rule.callers:
-            key = (written(matcher), rule.service_account or DIRECT)
-            cells[key] = (*cells.get(key, ()), _cell(rule))
+    for grant in policy.grants:
+        for matcher in grant.callers:
+            key = (in_line(matcher), grant.service_account or DIRECT)
+            cells[key] = (*cells.get(key, ()), _cell(grant))
     return Matrix(
         digest=policy.digest,
         mode=policy.mode,
@@ -106,24 +104,12 @@ def _cells_html(cells: tuple[Cell, ...]) -> str:
     )
 
 
-def _cell(rule: Grant) -> Cell:
-    scopes = rule.access_token.scopes if rule.access_token else ()
-    audiences = rule.id_token.audiences if rule.id_token else ()
-    lifetime = rule.access_token.max_lifetime if rule.access_token else None
-    parts = [f"up to {lifetime} s"] if lifetime is not None else []
-    parts += [f"from {date(rule.not_before)}"] if rule.not_before is not None else []
-    parts += [f"until {date(rule.expires)}"] if rule.expires is not None else []
-    shadow = rule.mode is Mode.SHADOW
-    parts += ["shadow mode"] if shadow else []
-    parts += ["attributed to the caller"] if rule.attributed else []
-    kinds = (("access", rule.access_token), ("ID", rule.id_token))
+def _cell(grant: Grant) -> Cell:
+    kinds = (("access", grant.access_token), ("ID", grant.id_token))
     return Cell(
-        grant=rule.name,
-        kinds=tuple(kind for kind, limits in kinds if limits is not None),
-        what=(
-            *(scope.removeprefix(_SCOPE_ROOT) for scope in scopes),
-            *(str(audience) for audience in audiences),
-        ),
-        limits=", ".join(parts),
-        shadow=shadow,
+        grant=grant.name,
+        kinds=tuple(kind for kind, given in kinds if given is not None),
+        what=what(grant),
+        limits=limits(grant),
+        shadow=grant.mode is Mode.SHADOW,
     )

@@ -18,29 +18,36 @@ from tokenvend.model import (
     OidcCaller,
 )
 from tokenvend.policy import values
-from tokenvend.policy.callers import FAMILIES
-from tokenvend.policy.reading.problems import shown
+from tokenvend.policy.callers import KEYS, KINDS
+from tokenvend.policy.reading.problems import nearest, shown
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.policy.reading.table import Table
 
-_SESSION = re.compile(r"arn:([a-z-]+):sts::([0-9]{12}):assumed-role/([^/:]+)/([^/:]+)")
-_PRINCIPAL = re.compile(r"arn:([a-z-]+):iam::([0-9]{12}):(role|user)/([^:]+)")
+_SESSION = r"arn:([a-z-]+):sts::([0-9]{12}):assumed-role/([^/:]+)/([^/:]+)"
+_PRINCIPAL = r"arn:([a-z-]+):iam::([0-9]{12}):(role|user)/([^:]+)"
 _CALLER = (
     'who calls, such as { aws_role = "arn:aws:iam::111122223333:role/etl" }, '
-    '{ lambda_alias = "etl" }, { entra_tenant = "…", entra_object = "…" } or '
+    '{ lambda_alias = "etl" }, { entra_tenant = "…", entra_object = "…" } (or entra_user), or '
     '{ issuer = "https://…", claims = { sub = "…" } }'
 )
 
 
 def read_caller(table: Table) -> Caller | None:
     """The caller that the table describes; what is wrong with it is reported."""
-    found = {FAMILIES[key] for key in table.tree if key in FAMILIES}
+    unknown = [key for key in table.tree if key not in KEYS]
+    if unknown:
+        for key in unknown:
+            table.problem(f"unknown key {shown(key)}; {nearest(key, KEYS)}", key)
+        return None
+    found = {id(KEYS[key]): KEYS[key] for key in table.tree}
     if len(found) != 1:
         table.problem(f"describes no single caller; write {_CALLER}")
         return None
-    caller = _READERS[found.pop()](table)
+    (kind,) = found.values()
+    read = next(_READERS[caller] for caller in KINDS if KINDS[caller] is kind)
+    caller = read(table)
     table.close()
     return caller
 
@@ -80,20 +87,6 @@ def describe(request: TokenRequest) -> str:
     )
 
 
-def matcher_for(caller: Caller) -> str:
-    """The narrowest matcher that fits this caller, as a line of a policy."""
-    match caller:
-        case AwsCaller():
-            kind = "aws_user" if ":user/" in caller.arn else "aws_role"
-            return f'{{ {kind} = "{caller.arn}" }}'
-        case LambdaCaller():
-            return f'{{ lambda_alias = "{caller.alias}" }}'
-        case EntraCaller():
-            return f'{{ entra_tenant = "{caller.tenant}", entra_object = "{caller.object_id}" }}'
-        case OidcCaller():
-            return f'{{ issuer = "{caller.issuer}", claims = {{ sub = "{caller.subject}" }} }}'
-
-
 def _aws(table: Table) -> Caller | None:
     key = "aws_user" if table.has("aws_user") else "aws_role"
     organization = table.typed(str, "aws_organization") or ""
@@ -111,14 +104,15 @@ def _aws(table: Table) -> Caller | None:
 
 
 def _principal(arn: str) -> AwsCaller:
-    session = _SESSION.fullmatch(arn)
+    session = re.fullmatch(_SESSION, arn)
     if session is not None:
         partition, account, role, name = session.groups()
         return AwsCaller(f"arn:{partition}:iam::{account}:role/{role}", account, role, name)
-    principal = _PRINCIPAL.fullmatch(arn)
+    principal = re.fullmatch(_PRINCIPAL, arn)
     if principal is None:
-        msg = f"must be the ARN of a role, of its session or of a user, not {shown(arn)}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"must be the ARN of a role, of its session or of a user, not {shown(arn)}"
+        )
     partition, account, kind, name = principal.groups()
     if kind == "user":
         return AwsCaller(arn, account)
@@ -140,11 +134,15 @@ def _entra(table: Table) -> Caller | None:
     else:
         one = table.typed(str, "entra_role")
         roles = () if one is None else (one,)
+    workload, person = table.typed(str, "entra_object"), table.typed(str, "entra_user")
+    if workload is not None and person is not None:
+        table.problem("nobody is both entra_user and entra_object; write one")
     return EntraCaller(
         tenant=tenant or "",
-        object_id=table.typed(str, "entra_object") or "",
+        object_id=workload or person or "",
         app_id=table.typed(str, "entra_app") or "",
         roles=frozenset(roles),
+        is_user=person is not None,
     )
 
 
@@ -159,4 +157,4 @@ def _oidc(table: Table) -> Caller | None:
     return OidcCaller(issuer or "", said.pop("sub", ""), tuple(sorted(said.items())))
 
 
-_READERS = {"aws": _aws, "lambda": _lambda, "entra": _entra, "oidc": _oidc}
+_READERS = {AwsCaller: _aws, LambdaCaller: _lambda, EntraCaller: _entra, OidcCaller: _oidc}

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from tokenvend.policy.review.lint import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenvend.policy.review.lint import Finding
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def to_sarif(findings: tuple[Finding, ...], *, uri: str, version: str) -> dict[str, object]:
-    """One run. `uri`: the policy's path as the repository knows it; `version`: the tool's own."""
+def to_sarif(found: Mapping[str, tuple[Finding, ...]], *, version: str) -> dict[str, object]:
+    """One run. `found`: by the policy's path as the repository knows it; `version`: the tool's."""
     ids = list(RULES)
     driver = {
         "name": "tokenvend policy lint",
@@ -38,6 +40,7 @@ def to_sarif(findings: tuple[Finding, ...], *, uri: str, version: str) -> dict[s
                 }
             ],
         }
+        for uri, findings in found.items()
         for finding in findings
     ]
     run = {"tool": {"driver": driver}, "columnKind": "utf16CodeUnits", "results": results}
@@ -46,4 +49,4 @@ def to_sarif(findings: tuple[Finding, ...], *, uri: str, version: str) -> dict[s
 
 def text(finding: Finding) -> str:
     """The finding in one line, with its grant."""
-    return f"{finding.grant}: {finding.message}" if finding.grant else finding.message
+    return f"{finding.where}: {finding.message}" if finding.where else finding.message
