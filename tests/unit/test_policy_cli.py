@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from tokenvend.cli import main
 
 ROLE = "arn:aws:iam::111122223333:role/"
+LANDING = "landing@acme.iam.gserviceaccount.com"
+READ = "https://www.googleapis.com/auth/devstorage.read_only"
 POLICY = f"""version = 1
 [[grant]]
 name = "landing"
@@ -50,10 +52,34 @@ def run(*arguments: str) -> Result:
     ("arguments", "code", "output"),
     [
         (["lint", "policy.toml"], 0, "nothing found"),
-        (["lint", "wide.toml"], 1, "wide.toml:5: warning landing: "),
-        (["lint", "bad.toml"], 1, "bad.toml:2: error `mode` must be"),
+        (["lint", "wide.toml"], 1, 'wide.toml:5: warning: [[grant]] "landing": '),
+        (["lint", "wide.toml"], 1, "\n1 warning\n"),
+        (["lint", "bad.toml"], 1, "bad.toml:2: error: `mode` must be"),
+        (["lint", "bad.toml", "policy.toml", "wide.toml"], 1, "\n1 error, 1 warning\n"),
         (["lint", "absent.toml"], 2, "does not exist"),
+        (["lint", "-h"], 0, "Example: tokenvend policy lint"),
         (["explain", "policy.toml", "--caller", ETL], 0, 'granted by "landing"'),
+        (["explain", "policy.toml", "--caller", ETL], 0, "role/etl-1 (an IAM role)\n"),
+        (
+            ["explain", "policy.toml", "--caller", ETL, "--lifetime", "60s"],
+            0,
+            f"gets     an access token of {LANDING} with {READ} for 60 s\n",
+        ),
+        (
+            ["explain", "policy.toml", "--caller", "lambda_alias=etl"],
+            1,
+            f"gives {LANDING}: devstorage.read_only (up to 900 s)\n",
+        ),
+        (
+            ["explain", "policy.toml", "--caller", "entra_tenant=t", "--caller", "entra_user=u"],
+            1,
+            "entra:t:u (a person in Entra)",
+        ),
+        (
+            ["explain", "policy.toml", "--caller", "aws_rol=x"],
+            2,
+            'unknown key "aws_rol"; did you mean `aws_role`?',
+        ),
         (["explain", "policy.toml", "--caller", ETL, "--lifetime", "1h"], 1, "or raise `max_"),
         (["explain", "policy.toml", "--caller", ETL, "--scope", "openid"], 1, "fewer scopes"),
         (["explain", "policy.toml", "--caller", ETL, "--audience", "x"], 1, "add [grant.id_token]"),
@@ -106,6 +132,16 @@ def test_a_command_answers_in_words_and_by_its_exit_code(
 @pytest.mark.usefixtures("folder")
 def test_json_output_is_json_and_nothing_else(arguments: list[str]) -> None:
     assert json.loads(run(*arguments).stdout)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_policy_is_read_from_standard_input() -> None:
+    text = POLICY.replace("etl-*", "*")
+    result = CliRunner().invoke(main, ["policy", "lint", "-"], input=text)
+    assert result.exit_code == 1
+    assert result.output.startswith('stdin:5: warning: [[grant]] "landing": ')
+    same = CliRunner().invoke(main, ["policy", "diff", "policy.toml", "-"], input=POLICY)
+    assert same.exit_code == 0, same.output
 
 
 def test_a_failed_case_shows_what_was_expected_and_what_came(folder: Path) -> None:

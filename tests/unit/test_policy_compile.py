@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from tokenvend.errors import Misconfigured
-from tokenvend.policy import CompiledPolicy, Mode, PolicyError, compile_policy
+from tokenvend.policy import CompiledPolicy, Mode, PolicyError, check_platform, compile_policy
 
 GRANT = """version = 1
 [[grant]]
@@ -117,9 +117,7 @@ def test_a_policy_error_shows_its_problems_to_the_operator_alone() -> None:
     with pytest.raises(Misconfigured) as caught:
         compile_policy("version = 3", source="acme.toml")
     assert "version" not in caught.value.detail
-    assert caught.value.cause == (
-        "acme.toml:1: `version` 3 is not known here; write version = 1"
-    )
+    assert caught.value.cause == ("acme.toml:1: `version` 3 is not known here; write version = 1")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +138,11 @@ def test_a_policy_error_shows_its_problems_to_the_operator_alone() -> None:
         ("#" * (8 * 1024 * 1024 + 1), "1: the policy is longer than"),
         ("version = 1\ngrant = 1", "2: `grant` must be a list, not 1"),
         ("version = 1\ngrant = [1]", "2: [[grant]] number 1: `grant` must list tables, not 1"),
-        ("version = 1\n[grant]", "2: `grant` must be a list, not {}"),
+        ("version = 1\n[grant]", "2: `grant` is a list of tables; write [[grant]], not [grant]"),
+        (
+            "[grant]\nx = 1\n[grant]",
+            "3: not valid TOML: Cannot declare ('grant',) twice; write [[grant]]",
+        ),
         ('version = 1\nmode = "off"', '2: `mode` must be "enforce" or "shadow", not "off"'),
     ],
 )
@@ -154,7 +156,8 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
         ("", "`callers` is empty, so nobody could use the grant"),
         ("{}", "an empty matcher fits nobody"),
         ("1", "`callers` must list tables, not 1"),
-        ('{ role = "x" }', 'unknown key "role"; known: aws_role'),
+        ('{ role = "x" }', 'unknown key "role"; did you mean `aws_role`?'),
+        ('{ user = "x", zzz = 1 }', 'unknown key "user"; did you mean'),
         ('{ aws_role = "" }', "`aws_role` must be arn:aws:iam::ACCOUNT:role/NAME"),
         ('{ aws_role = "*" }', "`aws_role` must be arn:aws:iam::ACCOUNT:role/NAME"),
         ('{ aws_role = "arn:aws:iam::*:role/etl" }', "`aws_role` must be arn:aws:iam::ACCOUNT"),
@@ -197,6 +200,12 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
         (f'{{ entra_tenant = "common", entra_app = "{TENANT}" }}', "`entra_tenant` must be a GUID"),
         (f'{{ entra_tenant = "{TENANT}", entra_app = "*" }}', "`entra_app` must be a GUID"),
         (f'{{ entra_tenant = "{TENANT}", entra_role = [] }}', "`entra_role` is empty"),
+        (
+            f'{{ entra_tenant = "{TENANT}", entra_user = "{TENANT}", entra_object = "{TENANT}" }}',
+            "nobody is both entra_user and entra_object",
+        ),
+        (f'{{ entra_user = "{TENANT}" }}', "`entra_tenant` is missing"),
+        (f'{{ entra_tenant = "{TENANT}", entra_user = "*" }}', "`entra_user` must be a GUID"),
         (
             f'{{ entra_tenant = "{TENANT}", entra_role = "a b" }}',
             "`entra_role` must be an app role",
@@ -364,6 +373,36 @@ def test_a_direct_grant_gives_no_id_token_and_takes_no_delegates() -> None:
         "`delegates` has no meaning for a direct grant; remove it",
         "a direct grant has no service account to be named in an ID token; remove it",
     ]
+
+
+@pytest.mark.parametrize("scope", ["auth/iam", "auth/cloud-platform"])
+def test_row_26_a_direct_grant_cannot_hold_a_scope_that_impersonates(scope: str) -> None:
+    text = GRANT.replace(
+        'service_account = "landing@acme.iam.gserviceaccount.com"', "direct = true"
+    ).replace("auth/devstorage.read_only", scope)
+    (told,) = problems(text)
+    assert told.startswith(
+        f'7: [[grant]] "landing": "https://www.googleapis.com/{scope}" would give away the '
+        "endpoint's own identity"
+    )
+    assert told.endswith(
+        "write the narrower scopes that are needed, or `service_account` instead of `direct`"
+    )
+    assert compile_policy(GRANT.replace("auth/devstorage.read_only", scope))
+
+
+def test_people_are_taken_only_where_the_platform_lets_them_call() -> None:
+    matcher = f'{{ entra_tenant = "{TENANT}", entra_user = "{TENANT}" }}'
+    text = with_caller(f'{{ lambda_alias = "etl" }},\n  {matcher}')
+    policy = compile_policy(text)
+    check_platform(policy, text, source="p", obstacles={"attribute": "x", "entra_user": ""})
+    with pytest.raises(PolicyError) as caught:
+        check_platform(policy, text, source="p", obstacles={"entra_user": "needs a setting"})
+    assert caught.value.cause == 'p:5: [[grant]] "landing": `entra_user` needs a setting'
+    plain = with_caller(matcher.replace("entra_user", "entra_object"))
+    check_platform(
+        compile_policy(plain), plain, source="p", obstacles={"entra_user": "needs a setting"}
+    )
 
 
 def test_direct_false_names_no_target() -> None:

@@ -30,6 +30,10 @@ def test_the_example_cases_pass_on_the_example_policy() -> None:
 def test_the_example_explanation_is_what_the_tool_says() -> None:
     etl = AwsCaller("arn:aws:iam::111122223333:role/etl-7", "111122223333", "etl-7")
     explanation = explain(compile_policy(POLICY), etl, AccessTokenRequest(lifetime=3600), NOW)
+    considered = explanation.considered[0]
+    assert f"caller   {explanation.caller} ({explanation.kind})\n" in PAGE
+    assert f"{considered.grant} {considered.verdict}: {considered.reason}\n" in PAGE
+    assert f"  gives {considered.gives}\n" in PAGE
     assert f"outcome  {explanation.summary}\n" in PAGE
     assert f"mend     {explanation.next_step}\n" in PAGE
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenvend.policy.patterns import MAX_STARS, glob
+from tokenvend.policy.patterns import MAX_STARS, UNRESERVED, glob
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,23 @@ def test_a_glob_means_what_the_regular_expression_means(pattern: str, text: str)
     expected = re.fullmatch("[^/:]*".join(map(re.escape, pattern.split("*"))), text)
     try:
         compiled = glob(pattern)
+    except ValueError:
+        assert not pattern or "**" in pattern
+        return
+    assert compiled.matches(text) is (expected is not None)
+    assert str(compiled) == pattern
+
+
+_hosts = st.text("a.-~_?#@\\%/: *\t\n\x00é", max_size=10)
+
+
+@given(st.text("a./*", max_size=8), _hosts)
+def test_a_star_of_an_audience_stands_for_unreserved_characters_alone(
+    pattern: str, text: str
+) -> None:
+    expected = re.fullmatch("[A-Za-z0-9._~-]*".join(map(re.escape, pattern.split("*"))), text)
+    try:
+        compiled = glob(pattern, UNRESERVED)
     except ValueError:
         assert not pattern or "**" in pattern
         return

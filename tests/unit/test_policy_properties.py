@@ -32,6 +32,7 @@ from tokenvend.policy import (
     grants_of,
 )
 from tokenvend.policy.decision import candidates_of
+from tokenvend.policy.values import IMPERSONATING
 
 ACCOUNT = "111122223333"
 GUIDS = [f"{digit * 8}-0000-0000-0000-000000000000" for digit in "ab"]
@@ -54,6 +55,7 @@ matchers = st.one_of(
     st.builds(lambda alias: {"lambda_alias": alias}, _words),
     st.builds(lambda tenant, app: {"entra_tenant": tenant, "entra_app": app}, _guids, _guids),
     st.builds(lambda tenant, role: {"entra_tenant": tenant, "entra_role": role}, _guids, _words),
+    st.builds(lambda tenant, user: {"entra_tenant": tenant, "entra_user": user}, _guids, _guids),
     st.builds(
         lambda sub, claim: {"issuer": ISSUER, "claims": {"sub": sub, "x": claim}}, _words, _globs
     ),
@@ -68,7 +70,9 @@ callers: st.SearchStrategy[Caller] = st.one_of(
         st.sampled_from(["", "o-aaaaaaaaaa"]),
     ),
     st.builds(LambdaCaller, _words, st.just(ACCOUNT)),
-    st.builds(EntraCaller, _guids, _guids, _guids, st.frozensets(_words, max_size=2)),
+    st.builds(
+        EntraCaller, _guids, _guids, _guids, st.frozensets(_words, max_size=2), st.booleans()
+    ),
     st.builds(lambda sub, x: OidcCaller(ISSUER, sub, (("x", x),)), _words, _words),
 )
 _access = st.fixed_dictionaries(
@@ -77,6 +81,16 @@ _access = st.fixed_dictionaries(
 )
 _id = st.fixed_dictionaries(
     {"audiences": st.lists(_globs, min_size=1, max_size=2, unique=True)},
+)
+_direct = st.fixed_dictionaries(
+    {
+        "callers": st.lists(matchers, min_size=1, max_size=3),
+        "direct": st.just(value=True),
+        "access_token": st.fixed_dictionaries(
+            {"scopes": st.lists(st.sampled_from(SCOPES), min_size=1, unique=True)}
+        ),
+    },
+    optional={"mode": st.sampled_from(["enforce", "shadow"])},
 )
 grants = st.fixed_dictionaries(
     {
@@ -136,6 +150,29 @@ def test_a_narrower_request_never_gets_a_wider_token(
     assert second.lifetime == narrow.lifetime
     if narrow.scopes or not wide.scopes:
         assert set(second.scopes) <= set(first.scopes)
+
+
+@given(st.lists(_direct, max_size=3), callers, st.booleans(), st.data())
+def test_no_direct_token_can_impersonate(
+    trees: list[dict[str, object]], caller: Caller, narrow: bool, data: st.DataObject
+) -> None:
+    asked = st.lists(st.sampled_from([*SCOPES, *IMPERSONATING]), unique=True)
+    request = AccessTokenRequest(scopes=tuple(data.draw(asked)), narrow=narrow)
+    spec = vended(compiled(trees), caller, request)
+    if isinstance(spec, AccessTokenSpec):
+        assert not IMPERSONATING & set(spec.scopes)
+
+
+@given(st.lists(grants, max_size=5), callers, access_requests)
+def test_people_and_applications_never_share_a_matcher(
+    trees: list[dict[str, object]], caller: Caller, request: AccessTokenRequest
+) -> None:
+    try:
+        matched = decide(compiled(trees), caller, request, NOW).matched
+    except Denied:
+        return
+    is_user = isinstance(caller, EntraCaller) and caller.is_user
+    assert ("entra_user" in matched) == is_user
 
 
 _asked = st.lists(st.sampled_from([*SCOPES, CLOUD_PLATFORM]), min_size=1, unique=True)
@@ -224,7 +261,7 @@ _keys = st.sampled_from(
      "access_token", "id_token", "scopes", "audiences", "max_lifetime", "boundary", "bucket",
      "prefix", "roles", "expires", "not_before", "aws_role", "aws_user", "aws_account",
      "aws_organization", "lambda_alias", "entra_tenant", "entra_object", "entra_app",
-     "entra_role", "issuer", "claims", "sub"]
+     "entra_role", "entra_user", "issuer", "claims", "sub"]
 )  # fmt: skip
 _leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(),

@@ -7,15 +7,24 @@ import tomllib
 from dataclasses import asdict
 from datetime import datetime
 from html.parser import HTMLParser
-from pathlib import Path
+from importlib.resources import files
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenvend.model import AccessTokenRequest, AwsCaller, IdTokenRequest, LambdaCaller
-from tokenvend.policy import PolicyError, compile_policy
+from tokenvend.model import (
+    AccessTokenRequest,
+    AwsCaller,
+    Caller,
+    EntraCaller,
+    IdTokenRequest,
+    LambdaCaller,
+    OidcCaller,
+)
+from tokenvend.policy import Mode, PolicyError, boundary, compile_policy, compiler
+from tokenvend.policy.callers import KEYS, MAX_CALLERS, entra, oidc
 from tokenvend.policy.patterns import glob
 from tokenvend.policy.review.cases import read_cases, run_cases
 from tokenvend.policy.review.diff import diff
@@ -23,11 +32,14 @@ from tokenvend.policy.review.explain import Explanation, explain
 from tokenvend.policy.review.lint import RULES, lint
 from tokenvend.policy.review.matrix import DIRECT, matrix, to_html
 from tokenvend.policy.review.sarif import to_sarif
+from tokenvend.policy.review.scopes import known_scopes
+from tokenvend.policy.values import IMPERSONATING, MAX_AUDIENCE
 
 NOW = 1_800_000_000
 ROLE = "arn:aws:iam::111122223333:role/"
 TENANT = 'entra_tenant = "aaaaaaaa-0000-0000-0000-000000000000"'
 OBJECT = 'entra_object = "bbbbbbbb-0000-0000-0000-000000000000"'
+USER = OBJECT.replace("object", "user")
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 GITHUB = "https://token.actions.githubusercontent.com"
 POLICY = f"""version = 1
@@ -47,7 +59,7 @@ service_account = "orders@acme.iam.gserviceaccount.com"
 [grant.id_token]
 audiences = ["https://orders.a.run.app"]
 """
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "policy.schema.json"
+SCHEMA = json.loads((files("tokenvend.policy.review") / "policy.schema.json").read_text("utf-8"))
 
 
 def found(text: str) -> list[tuple[str, str, int]]:
@@ -84,14 +96,36 @@ def test_a_careful_policy_has_no_findings() -> None:
         ),
         (
             f'aws_role = "{ROLE}etl-*"',
-            f'issuer = "{GITHUB}", claims = {{ repository = "*/etl" }}',
+            f'issuer = "{GITHUB}", claims = {{ repository_owner_id = "*7" }}',
             ("anyone-at-issuer", "error", 5),
         ),
         (
             f'aws_role = "{ROLE}etl-*"',
-            f'issuer = "{GITHUB}", claims = {{ sub = "repo:*" }}',
-            ("anyone-at-issuer", "error", 5),
+            f'issuer = "{GITHUB}", claims = {{ repository = "acme/etl" }}',
+            ("reusable-name", "note", 5),
         ),
+        (
+            f'aws_role = "{ROLE}etl-*"',
+            'issuer = "https://gitlab.com", claims = { project_path = "acme/etl" }',
+            ("reusable-name", "note", 5),
+        ),
+        (
+            f'aws_role = "{ROLE}etl-*"',
+            'issuer = "https://idp.example/", claims = { sub = "job-1" }',
+            ("issuer-slash", "note", 5),
+        ),
+        (
+            f'aws_role = "{ROLE}etl-*"',
+            f'issuer = "{GITHUB}/", claims = {{ sub = "repo:acme/etl:x" }}',
+            ("issuer-slash", "warning", 5),
+        ),
+        (
+            f'aws_role = "{ROLE}etl-*"',
+            'issuer = "https://acme.auth0.com/", claims = { sub = "job-1" }',
+            None,
+        ),
+        (READ, READ.replace("read_only", "readwrite"), ("unknown-scope", "warning", 8)),
+        (READ, "https://www.googleapis.com/auth/qqqqqqqq", ("unknown-scope", "note", 8)),
         (
             f'aws_role = "{ROLE}etl-*"',
             'issuer = "https://idp.example", claims = { sub = "a*" }',
@@ -133,17 +167,33 @@ def test_lint_finds(old: str, new: str, expected: tuple[str, str, int] | None) -
 
 
 @pytest.mark.parametrize(
-    "claims",
+    ("claims", "rules"),
     [
-        'repository = "acme/*"',
-        'repository_owner = "acme"',
-        'sub = "repo:acme/etl:ref:refs/heads/*"',
-        'sub = "repo:acme/*:ref:refs/heads/main"',
+        ('repository = "acme/*", repository_owner_id = "7"', set()),
+        ('sub = "repo:acme/etl:ref:refs/heads/*", repository_id = "7"', set()),
+        ('repository_owner_id = "7", ref = "refs/heads/main"', set()),
+        ('repository_owner = "acme"', {"reusable-name"}),
+        ('sub = "repo:acme/*:ref:refs/heads/main"', {"reusable-name"}),
+        ('sub = "repo:*"', {"anyone-at-issuer", "reusable-name"}),
+        ('repository = "*/etl"', {"anyone-at-issuer", "reusable-name"}),
     ],
 )
-def test_a_matcher_that_pins_the_owner_at_a_public_issuer_is_fine(claims: str) -> None:
+def test_a_matcher_at_a_public_issuer_pins_an_owner_by_what_nobody_can_register_again(
+    claims: str, rules: set[str]
+) -> None:
     matcher = f'issuer = "{GITHUB}", claims = {{ {claims} }}'
-    assert found(POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher)) == []
+    text = POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher)
+    assert {rule for rule, _, _ in found(text)} == rules
+
+
+def test_a_misspelt_scope_is_told_with_the_one_that_was_meant() -> None:
+    (finding,) = lint(POLICY.replace("read_only", "readwrite"), now=NOW)
+    assert finding.where == '[[grant]] "landing"'
+    assert finding.message == (
+        '"https://www.googleapis.com/auth/devstorage.readwrite" is no scope of Google\'s that is '
+        'known here; did you mean "https://www.googleapis.com/auth/devstorage.read_write"?'
+    )
+    assert {READ, *IMPERSONATING} <= set(known_scopes())
 
 
 def test_a_grant_whose_gifts_an_earlier_one_gives_is_shadowed() -> None:
@@ -200,6 +250,8 @@ def test_what_a_covered_pattern_fits_the_wide_one_fits(wide: str, narrow: str, t
         (f'{TENANT}, entra_role = ["a", "b"]', f'{TENANT}, entra_role = "a"', False),
         (f'{TENANT}, entra_role = "a"', f'{TENANT}, entra_role = "a", {OBJECT}', True),
         (f'{TENANT}, entra_role = "a", {OBJECT}', f'{TENANT}, entra_role = "a"', False),
+        (f'{TENANT}, entra_role = "a"', f'{TENANT}, entra_role = "a", {USER}', False),
+        (f"{TENANT}, {USER}", f'{TENANT}, entra_role = "a", {USER}', True),
         (
             'issuer = "https://i", claims = { sub = "a*" }',
             'issuer = "https://i", claims = { sub = "ab", ref = "x" }',
@@ -224,7 +276,7 @@ def test_coverage_of_matchers(wide: str, narrow: str, *, expected: bool) -> None
 
 
 def told(
-    caller: AwsCaller | LambdaCaller,
+    caller: Caller,
     request: AccessTokenRequest | IdTokenRequest,
     text: str = POLICY,
 ) -> Explanation:
@@ -242,6 +294,14 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
     assert [(each.grant, str(each.verdict), each.reason) for each in explanation.considered] == [
         ("landing", "chosen", "matched by aws_role"),
         ("orders", "names others", "it is for direct invokes of an alias"),
+    ]
+    assert explanation.kind == "an IAM role"
+    assert explanation.gets == (
+        f"an access token of landing@acme.iam.gserviceaccount.com with {READ} for 60 s"
+    )
+    assert [each.gives for each in explanation.considered] == [
+        "landing@acme.iam.gserviceaccount.com: devstorage.read_only (up to 900 s)",
+        "orders@acme.iam.gserviceaccount.com: https://orders.a.run.app",
     ]
 
 
@@ -272,10 +332,6 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
             AccessTokenRequest(lifetime=3600),
             'ask for a shorter lifetime, or raise `max_lifetime` of "landing"',
         ),
-        (
-            AccessTokenRequest(lifetime=50_000),
-            "change the request; Google would not give this to anyone",
-        ),
     ],
 )
 def test_an_explanation_of_a_denial_says_what_to_do(
@@ -302,12 +358,29 @@ def test_a_user_is_told_that_the_grant_asks_for_a_role() -> None:
     assert reason == "the caller is an IAM user, and aws_role asks for a role"
 
 
-def test_the_line_that_would_let_a_caller_in_does() -> None:
-    caller = AwsCaller(f"{ROLE}other", "111122223333", "other")
-    step = told(caller, AccessTokenRequest()).next_step
-    matcher = step.removeprefix("add ").partition(" to `callers`")[0]
+GUID = "bbbbbbbb-0000-0000-0000-000000000000"
+EVERYBODY: list[tuple[Caller, str]] = [
+    (AwsCaller(f"{ROLE}other", "111122223333", "other"), "an IAM role"),
+    (AwsCaller(f"{ROLE.replace('role/', 'user/')}ana", "111122223333"), "an IAM user"),
+    (LambdaCaller("nightly", "111122223333"), "a direct invoke of an alias"),
+    (EntraCaller(GUID, GUID, GUID), "a workload in Entra"),
+    (EntraCaller(GUID, GUID, GUID, is_user=True), "a person in Entra"),
+    (
+        OidcCaller(GITHUB, 'repo:acme/"etl"', (("ref", "x"),)),
+        "a workload of an OpenID Connect issuer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("caller", "kind"), EVERYBODY)
+def test_the_line_that_would_let_a_caller_in_does(caller: Caller, kind: str) -> None:
+    explanation = told(caller, AccessTokenRequest())
+    assert explanation.kind == kind
+    matcher = explanation.next_step.removeprefix("add ").partition(" to `callers`")[0]
     mended = POLICY.replace('{ lambda_alias = "etl" }', matcher)
     assert told(caller, AccessTokenRequest(), mended).granted is not None
+    for other, _ in EVERYBODY:
+        assert other is caller or told(other, AccessTokenRequest(), mended).granted is None
 
 
 def test_shadow_mode_is_told_apart_from_a_right() -> None:
@@ -392,7 +465,7 @@ def test_what_only_shadow_mode_lets_pass_is_no_expected_grant() -> None:
         ("[[case]]", "1: [[case]] number 1: `caller` is missing"),
         (
             CASES.replace("lambda_alias", "alias"),
-            '18: [[case]] "jobs call orders": describes no single caller',
+            '18: [[case]] "jobs call orders": unknown key "alias"; known: aws_role, ',
         ),
         (
             CASES.replace("audience =", "audiences ="),
@@ -543,16 +616,36 @@ def fits_schema(text: str) -> bool:
         for key in ("expires", "not_before"):
             if isinstance(grant.get(key), datetime):
                 grant[key] = grant[key].isoformat()
-    validator = jsonschema.Draft202012Validator(json_schema())
+    validator = jsonschema.Draft202012Validator(SCHEMA)
     return validator.is_valid(tree)
 
 
-def test_the_schema_in_the_documentation_is_the_one_the_command_prints() -> None:
-    assert json.loads(SCHEMA_FILE.read_text("utf-8")) == json_schema()
-
-
-def test_the_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+def test_the_schema_is_a_schema_and_its_caps_are_the_compilers() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    grants = SCHEMA["properties"]["grant"]
+    grant = grants["items"]["properties"]
+    access, identity = grant["access_token"]["properties"], grant["id_token"]["properties"]
+    rule = access["boundary"]["items"]["properties"]
+    entries = [entry["properties"] for entry in grant["callers"]["items"]["anyOf"]]
+    fields = {key: field for entry in entries for key, field in entry.items()}
+    assert fields.keys() == KEYS.keys()
+    assert set(SCHEMA["properties"]["mode"]["enum"]) == set(grant["mode"]["enum"]) == set(Mode)
+    direct = grants["items"]["then"]["properties"]["access_token"]["properties"]["scopes"]
+    assert set(direct["items"]["not"]["enum"]) == IMPERSONATING
+    caps = {
+        grants["maxItems"]: compiler.MAX_GRANTS,
+        grant["callers"]["maxItems"]: MAX_CALLERS,
+        grant["delegates"]["maxItems"]: compiler.MAX_DELEGATES,
+        fields["entra_role"]["anyOf"][1]["maxItems"]: entra.MAX_ROLES,
+        fields["claims"]["maxProperties"]: oidc.MAX_CLAIMS,
+        access["scopes"]["maxItems"]: compiler.MAX_SCOPES,
+        access["boundary"]["maxItems"]: boundary.MAX_RULES,
+        rule["prefix"]["maxLength"]: boundary.MAX_PREFIX,
+        rule["roles"]["maxItems"]: boundary.MAX_ROLES,
+        identity["audiences"]["maxItems"]: compiler.MAX_AUDIENCES,
+        identity["audiences"]["items"]["maxLength"]: MAX_AUDIENCE,
+    }
+    assert all(written == held for written, held in caps.items())
 
 
 @pytest.mark.parametrize(
@@ -567,6 +660,7 @@ def test_the_schema_is_a_schema() -> None:
             'lambda_alias = "etl"',
             'entra_tenant = "AAAAAAAA-0000-0000-0000-000000000000", entra_role = ["a", "b"]',
         ),
+        ('lambda_alias = "etl"', f"{TENANT}, {USER}"),
     ],
 )
 def test_a_policy_that_loads_fits_the_schema(old: str, new: str) -> None:
@@ -589,6 +683,7 @@ def test_a_policy_that_loads_fits_the_schema(old: str, new: str) -> None:
         ('lambda_alias = "jobs"', 'entra_tenant = "aaaaaaaa-0000-0000-0000-000000000000"'),
         ('lambda_alias = "jobs"', 'issuer = "https://a.example"'),
         ('lambda_alias = "jobs"', 'lambda_alias = "jobs", aws_account = "111122223333"'),
+        ('lambda_alias = "jobs"', f"{TENANT}, {OBJECT}, {USER}"),
         ("orders@acme", "../orders@acme"),
         ('audiences = ["https://orders.a.run.app"]', "audiences = []"),
         ('"15m"', '"15"'),

@@ -309,13 +309,11 @@ def _print_explanation(explanation: Explanation) -> None:
         console.print(f"mend     {escape(explanation.next_step)}")
     if explanation.google_sees:
         console.print(f"google   sees the caller as {escape(explanation.google_sees)}")
-    # Folded, not cut: two names often differ at their ends alone.
-    columns = (Column(name, overflow="fold") for name in ("grant", "gives", "why"))
-    table = Table(*columns, title="Grants in the policy's order", title_justify="left")
+    console.print("\nGrants in the policy's order:")
     for each in explanation.considered:
         verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
-        table.add_row(escape(each.grant), escape(each.gives), f"{verdict}: {escape(each.reason)}")
-    console.print(table)
+        console.print(f"{escape(each.grant)} {verdict}: {escape(each.reason)}")
+        console.print(f"  [dim]gives {escape(each.gives)}[/]")
 
 
 def _asking(parts: tuple[str, ...], wishes: dict[str, object]) -> tuple[Caller, TokenRequest]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from tokenvend.lifetimes import DEFAULT_LIFETIME
+from tokenvend.lifetimes import DEFAULT_LIFETIME, MAX_LIFETIME
 from tokenvend.model import (
     AccessTokenRequest,
     AccessTokenSpec,
@@ -112,7 +112,8 @@ def _access(
         lifetime = min(DEFAULT_LIFETIME, most)
     elif lifetime > most:
         reason = f"its tokens live at most {most} s and {lifetime} s were asked for"
-        against.append(Refusal(Condition.LIFETIME, reason, relaxed=True))
+        within_google = lifetime <= MAX_LIFETIME
+        against.append(Refusal(Condition.LIFETIME, reason, relaxed=within_google))
     spec = AccessTokenSpec(
         grant_name=grant.name,
         service_account=grant.service_account,
