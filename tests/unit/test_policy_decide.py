@@ -656,7 +656,7 @@ def test_row_32_a_denied_caller_cannot_time_which_grants_exist() -> None:
 
 
 def test_a_reason_shows_where_two_long_names_differ() -> None:
-    common = "repo:acme/" + "a" * 150 + ":ref:refs/heads/"
+    common = "repo:acme/" + "a" * 450 + ":ref:refs/heads/"
     matcher = f'{{ issuer = "{ISSUER}", claims = {{ sub = "{common}main" }} }}'
     (entry,) = policy(grant(caller=matcher)).grants[0].callers
     reason = entry.mismatch(OidcCaller(ISSUER, common + "maim"))

@@ -9,7 +9,6 @@ not be asked (a file that does not load, a wrong option).
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from tokenvend import __version__
+from tokenvend.cli.output import FILE_OR_STDIN, json_option, new_console, print_json
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.reading.table import Table as Fields
 from tokenvend.policy.review.cases import read_cases, run_cases
@@ -62,12 +61,10 @@ _COLOURS: dict[str, str] = {
     Change.LOSES: "red",
 }
 
-_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _at = click.option("--at", metavar="TIME", help="Decide as of this RFC 3339 time, not now.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group()
 def policy() -> None:
     """Check, explain, test and compare policies, offline. `-` reads standard input.
 
@@ -77,8 +74,8 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("paths", metavar="POLICY...", type=_file, nargs=-1, required=True)
-@_json
+@click.argument("paths", metavar="POLICY...", type=FILE_OR_STDIN, nargs=-1, required=True)
+@json_option
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for a review in CI.")
 def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
     """Find what does not load, is too wide, can never apply or is out of date.
@@ -93,13 +90,13 @@ def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
     findings = [finding for each in found.values() for finding in each]
     if sarif:
         named = {path.as_posix(): each for path, each in found.items()}
-        _print_json(to_sarif(named, version=__version__))
+        print_json(to_sarif(named, version=__version__))
     elif as_json:
-        _print_json(
+        print_json(
             [{"file": str(path), **asdict(each)} for path, of in found.items() for each in of]
         )
     else:
-        console = _console()
+        console = new_console()
         for path, of in found.items():
             for finding in of:
                 colour = _COLOURS[finding.severity]
@@ -116,7 +113,7 @@ def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=_file)
+@click.argument("path", metavar="POLICY", type=FILE_OR_STDIN)
 @click.option(
     "--caller",
     "caller_parts",
@@ -131,7 +128,7 @@ def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
 @click.option("--grant", help="The grant asked for.")
 @click.option("--lifetime", help='The lifetime asked for, such as "900s" or "1h".')
 @_at
-@_json
+@json_option
 def explain(
     path: Path,
     *,
@@ -156,7 +153,7 @@ def explain(
     caller, request = _asking(caller_parts, wishes)
     explanation = explain_decision(compiled, caller, request, _time(at))
     if as_json:
-        _print_json(asdict(explanation))
+        print_json(asdict(explanation))
     else:
         _print_explanation(explanation)
     if explanation.granted is None:
@@ -164,10 +161,10 @@ def explain(
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=_file)
-@click.argument("cases_path", metavar="CASES", type=_file)
+@click.argument("path", metavar="POLICY", type=FILE_OR_STDIN)
+@click.argument("cases_path", metavar="CASES", type=FILE_OR_STDIN)
 @_at
-@_json
+@json_option
 def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None:
     """Decide the golden cases in a file and compare.
 
@@ -183,9 +180,9 @@ def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None
         _refuse(error)
     results = run_cases(compiled, cases, _time(at))
     if as_json:
-        _print_json([asdict(result) for result in results])
+        print_json([asdict(result) for result in results])
     else:
-        console = _console()
+        console = new_console()
         for result in results:
             mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
             console.print(f"{mark} {escape(result.name)}")
@@ -201,9 +198,9 @@ def test(path: Path, cases_path: Path, *, at: str | None, as_json: bool) -> None
 
 
 @policy.command()
-@click.argument("old", type=_file)
-@click.argument("new", type=_file)
-@_json
+@click.argument("old", type=FILE_OR_STDIN)
+@click.argument("new", type=FILE_OR_STDIN)
+@json_option
 def diff(old: Path, new: Path, *, as_json: bool) -> None:
     """Show who gains and who loses what from OLD to NEW.
 
@@ -215,9 +212,9 @@ def diff(old: Path, new: Path, *, as_json: bool) -> None:
     """
     differences = diff_policies(_compiled(old), _compiled(new))
     if as_json:
-        _print_json([asdict(difference) for difference in differences])
+        print_json([asdict(difference) for difference in differences])
     else:
-        console = _console()
+        console = new_console()
         for each in differences:
             account = each.service_account or "a direct token"
             limits = f" ({each.limits})" if each.limits else ""
@@ -233,13 +230,13 @@ def diff(old: Path, new: Path, *, as_json: bool) -> None:
 
 
 @policy.command()
-@click.argument("path", metavar="POLICY", type=_file)
+@click.argument("path", metavar="POLICY", type=FILE_OR_STDIN)
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     help="Write one self-contained HTML page here instead.",
 )
-@_json
+@json_option
 def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
     """Show callers by service accounts.
 
@@ -255,7 +252,7 @@ def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
             {"caller": caller, "service_account": account, "grants": [asdict(c) for c in found]}
             for (caller, account), found in table.cells.items()
         ]
-        _print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
+        print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
         return
     _print_matrix(table)
 
@@ -276,7 +273,7 @@ def _print_matrix(table: Matrix) -> None:
 
     One table of everything does not fit a terminal; `--html` has it.
     """
-    console = _console()
+    console = new_console()
     numbers = {account: str(n) for n, account in enumerate(table.service_accounts, 1)}
     reach = Table(Column("caller", overflow="fold"), *numbers.values(), show_lines=True)
     for caller in table.callers:
@@ -298,7 +295,7 @@ def _print_matrix(table: Matrix) -> None:
 
 
 def _print_explanation(explanation: Explanation) -> None:
-    console = _console()
+    console = new_console()
     console.print(f"caller   {escape(explanation.caller)} ({explanation.kind})")
     console.print(f"request  {escape(explanation.request)}")
     colour = "green" if explanation.granted else "red"
@@ -380,12 +377,3 @@ def _time(at: str | None) -> int:
         return moment(at, up=False)
     except ValueError as error:
         raise click.UsageError(f"--at {error}") from None
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _console() -> Console:
-    # Wide where nobody looks: a pipe must not get lines broken at 80 columns.
-    return Console(highlight=False, soft_wrap=True)

@@ -15,14 +15,9 @@ if TYPE_CHECKING:
 
 # A list that went wrong at every entry would fill the log; the first hundred are enough to start.
 MAX_PROBLEMS = 100
-<<<<<<< HEAD
 # Room for the longest ARN, issuer with subject and email: two of them often differ at their ends.
 _LONGEST_SHOWN = 400
-=======
-# Characters: a grant's name and most ARNs fit whole.
-_LONGEST_SHOWN = 128
 _BEFORE_THE_DIFFERENCE = 40
->>>>>>> 7150396 (Policy: one file a kind of caller; what a denied caller may time, direct scopes and people held by construction)
 
 Path = tuple[str | int, ...]
 Found = list[tuple[Path, str]]
