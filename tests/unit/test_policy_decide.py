@@ -22,6 +22,7 @@ from tokenvend.model import (
     TokenRequest,
 )
 from tokenvend.policy import CompiledPolicy, Decision, compile_policy, decide, grants_of
+from tokenvend.policy.callers import facts_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -662,7 +663,7 @@ def test_a_reason_shows_where_two_long_names_differ() -> None:
     common = "repo:acme/" + "a" * 450 + ":ref:refs/heads/"
     matcher = f'{{ issuer = "{ISSUER}", claims = {{ sub = "{common}main" }} }}'
     (entry,) = policy(grant(caller=matcher)).grants[0].callers
-    reason = entry.mismatch(OidcCaller(ISSUER, common + "maim"))
+    reason = entry.mismatch(facts_of(OidcCaller(ISSUER, common + "maim")))
     assert 'heads/maim" is not …' in reason
     assert reason.endswith('heads/main"')
 
@@ -691,4 +692,4 @@ def test_a_grant_is_found_among_many_by_any_of_its_matchers() -> None:
     for caller in callers:
         assert [view.name for view in grants_of(held, caller, NOW)] == ["g77"]
         # The rarest fact is the key: the shared owner or role puts no crowd into one group.
-        assert sum(1 for _ in held.by_fact.entries(caller)) == 1
+        assert sum(1 for _ in held.by_fact.entries(facts_of(caller))) == 1

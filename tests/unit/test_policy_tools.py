@@ -27,6 +27,7 @@ from tokenvend.policy import Mode, PolicyError, boundary, compile_policy, compil
 from tokenvend.policy.callers import KEYS, MAX_CALLERS, entra, oidc
 from tokenvend.policy.patterns import glob
 from tokenvend.policy.review.cases import read_cases, run_cases
+from tokenvend.policy.review.coverage import covers
 from tokenvend.policy.review.diff import diff
 from tokenvend.policy.review.explain import Explanation, explain
 from tokenvend.policy.review.lint import RULES, lint
@@ -269,7 +270,7 @@ def test_coverage_of_matchers(wide: str, narrow: str, *, expected: bool) -> None
         compile_policy(POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher)).grants[0].callers[0]
         for matcher in (wide, narrow)
     )
-    assert one.covers(two) is expected
+    assert covers(one, two) is expected
 
 
 # --- explain --------------------------------------------------------------------------------------
@@ -293,7 +294,11 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
     assert explanation.request == "an access token for 60 s"
     assert [(each.grant, str(each.verdict), each.reason) for each in explanation.considered] == [
         ("landing", "chosen", "matched by aws_role"),
-        ("orders", "names others", "it is for direct invokes of an alias"),
+        (
+            "orders",
+            "names others",
+            "it is for direct invokes of an alias, not for IAM roles and users",
+        ),
     ]
     assert explanation.kind == "an IAM role"
     assert explanation.gets == (
@@ -349,13 +354,13 @@ def test_a_stranger_is_shown_the_line_that_would_let_it_in() -> None:
         f'add {{ aws_role = "{ROLE}other" }} to `callers` of the grant that should serve '
         "this caller"
     )
-    assert explanation.considered[0].reason == f'"{ROLE}other" is not "{ROLE}etl-*"'
+    assert explanation.considered[0].reason == f'aws_role: "{ROLE}other" is not "{ROLE}etl-*"'
 
 
 def test_a_user_is_told_that_the_grant_asks_for_a_role() -> None:
     user = AwsCaller(f"{ROLE.replace('role/', 'user/')}etl-1", "111122223333")
     reason = told(user, AccessTokenRequest()).considered[0].reason
-    assert reason == "the caller is an IAM user, and aws_role asks for a role"
+    assert reason == "the caller has no aws_role"
 
 
 GUID = "bbbbbbbb-0000-0000-0000-000000000000"

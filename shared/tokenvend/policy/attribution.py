@@ -16,7 +16,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from tokenvend.policy.callers import kind_of
+from tokenvend.policy.callers import readable
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
@@ -35,9 +35,8 @@ def caller_label(caller: Caller) -> str:
 
     At most 57 characters, letters, digits and `._-`.
     """
-    readable = kind_of(caller).readable(caller)
-    readable = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-")[:MAX_READABLE]
-    return f"{readable or caller.kind}.{_digest(caller)}"
+    words = re.sub(r"[^A-Za-z0-9_]+", "-", readable(caller)).strip("-")[:MAX_READABLE]
+    return f"{words or caller.kind}.{_digest(caller)}"
 
 
 def session_name(caller: Caller) -> str:
@@ -48,7 +47,6 @@ def session_name(caller: Caller) -> str:
 
 
 def _digest(caller: Caller) -> str:
-    """Over separate fields: no separator that stands in one makes it another's."""
-    names = [caller.kind, *kind_of(caller).principal(caller)]
-    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    # No two callers of a kind share an id.
+    digest = hashlib.sha256(json.dumps([caller.kind, caller.id]).encode()).digest()
     return base64.b32encode(digest).decode().lower()[:DIGEST_LETTERS]

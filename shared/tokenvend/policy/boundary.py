@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tokenvend.policy.callers import KINDS
 from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.values import of_form
 
 if TYPE_CHECKING:
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.reading.table import Table
 
 # Google's own limit on rules in one boundary.
@@ -62,7 +63,7 @@ def _check_templates(rule: Table, prefix: str, callers: tuple[Matcher, ...]) -> 
         rule.problem("`prefix` has a brace without its partner", "prefix")
     for name in _TEMPLATE.findall(prefix):
         for matcher in callers:
-            known = matcher.templates()
+            known = _vouched_for(matcher)
             if name in known or ("caller.claims." in known and _CLAIM.fullmatch(name)):
                 continue
             names = ", ".join(f"{{{each}}}" for each in sorted(known))
@@ -72,6 +73,12 @@ def _check_templates(rule: Table, prefix: str, callers: tuple[Matcher, ...]) -> 
                 "prefix",
             )
             break
+
+
+def _vouched_for(matcher: Matcher) -> set[str]:
+    """The parts of its callers that their identity provider vouches for; never a session's name."""
+    names = {key: names for kind in KINDS.values() for key, names in kind.KEYS.items()}
+    return {name for key in matcher.fields() for name in names.get(key, ())}
 
 
 def _prefix(text: str) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.index import Index
     from tokenvend.policy.patterns import Glob
 

@@ -21,7 +21,7 @@ from tokenvend.policy.reading.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.reading.problems import Found, Path
 
 MAX_GRANTS = 20_000
@@ -69,7 +69,7 @@ def check_platform(
             message = f'`attribute = "caller"` {obstacles["attribute"]}'
             refused.append((("grant", place, "attribute"), message))
         for number, matcher in enumerate(grant.callers if obstacles.get("entra_user") else ()):
-            if "entra_user" in matcher.written():
+            if "entra_user" in matcher.fields():
                 message = f"`entra_user` {obstacles['entra_user']}"
                 refused.append((("grant", place, "callers", number, "entra_user"), message))
     if not refused:
@@ -215,7 +215,9 @@ def _canonical(grant: Grant) -> dict[str, object]:
     access, identity = grant.access_token, grant.id_token
     return {
         "name": grant.name,
-        "callers": [matcher.written() for matcher in grant.callers],
+        "callers": [
+            [(key, str(wanted)) for key, wanted in matcher.asked] for matcher in grant.callers
+        ],
         "service_account": grant.service_account,
         "delegates": grant.delegates,
         "scopes": access and access.scopes,

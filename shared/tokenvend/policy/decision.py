@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenvend.errors import Denied
 from tokenvend.model import TokenKind, TokenRequest, TokenSpec
+from tokenvend.policy.callers import facts_of
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.limits import weigh
 from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
     from tokenvend.policy.limits import Refusal
 
@@ -73,7 +74,7 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
             if nearest is None or against[0].condition > nearest[0].condition:
                 nearest = against[0], grant
             continue
-        decision = Decision(spec, tuple(matcher.written()), _would_deny(grant, against))
+        decision = Decision(spec, matcher.fields(), _would_deny(grant, against))
         if grant.mode is Mode.ENFORCE:
             return decision
         if in_shadow is None or (in_shadow.would_deny and not against):
@@ -96,8 +97,9 @@ def grants_of(policy: CompiledPolicy, caller: Caller, now: int) -> tuple[GrantVi
 def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[Candidate]:
     """Every grant that names the caller, in the policy's order."""
     places: dict[int, Matcher] = {}
-    for place, matcher in policy.by_fact.entries(caller):
-        if place not in places and not matcher.mismatch(caller):
+    facts = facts_of(caller)
+    for place, matcher in policy.by_fact.entries(facts):
+        if place not in places and matcher.fits(facts):
             places[place] = matcher
     return [Candidate(policy.grants[place], places[place]) for place in sorted(places)]
 

@@ -1,4 +1,4 @@
-"""From what a caller is to the few grants that could be meant for it.
+"""From what is known of a caller to the few grants that could be meant for it.
 
 The index makes a decision's time independent of the number of grants, and of the names of grants
 that a request tries. It only ever narrows: each candidate is still matched in full.
@@ -10,17 +10,15 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from tokenvend.policy.callers import kind_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tokenvend.model import Caller
-    from tokenvend.policy.callers import Fact, Matcher
+    from tokenvend.policy.callers.matcher import Facts, Matcher
     from tokenvend.policy.patterns import Glob
 
 Entry = tuple[int, "Matcher"]
 """A grant's place in the file, and one of its matchers."""
+_Key = tuple[str, ...]
 
 
 class Index(NamedTuple):
@@ -29,17 +27,18 @@ class Index(NamedTuple):
     `shapes`: for each kind of fact, the lengths of (prefix, suffix) that its patterns have.
     """
 
-    exact: Mapping[Fact, tuple[Entry, ...]]
-    patterns: Mapping[Fact, tuple[Entry, ...]]
-    shapes: Mapping[Fact, frozenset[tuple[int, int]]]
+    exact: Mapping[_Key, tuple[Entry, ...]]
+    patterns: Mapping[_Key, tuple[Entry, ...]]
+    shapes: Mapping[_Key, frozenset[tuple[int, int]]]
 
-    def entries(self, caller: Caller) -> Iterator[Entry]:
+    def entries(self, caller: Facts) -> Iterator[Entry]:
         """The entries that may fit the caller."""
-        for fact, text in kind_of(caller).facts(caller):
-            yield from self.exact.get((*fact, text), ())
-            for before, after in self.shapes.get(fact, ()):
-                ends = (*fact, text[:before], text[len(text) - after :])
-                yield from self.patterns.get(ends, ())
+        for key, texts in caller.known.items():
+            for text in texts:
+                yield from self.exact.get((caller.whom, key, text), ())
+                for before, after in self.shapes.get((caller.whom, key), ()):
+                    ends = (caller.whom, key, text[:before], text[len(text) - after :])
+                    yield from self.patterns.get(ends, ())
 
 
 def build_index(callers: Iterable[tuple[Matcher, ...]]) -> Index:
@@ -47,21 +46,22 @@ def build_index(callers: Iterable[tuple[Matcher, ...]]) -> Index:
     repository) does not put all grants into one group. `callers`: of each grant.
     """
     entries = [
-        (place, matcher, [_anchor(fact, wanted) for fact, wanted in matcher.wanted()])
+        (place, matcher, [_key(matcher.whom, key, wanted) for key, wanted in matcher.asked])
         for place, matchers in enumerate(callers)
         for matcher in matchers
     ]
-    counts = Counter(anchor for _, _, anchors in entries for anchor in anchors)
-    exact: dict[Fact, list[Entry]] = {}
-    patterns: dict[Fact, list[Entry]] = {}
-    shapes: dict[Fact, set[tuple[int, int]]] = {}
-    for place, matcher, anchors in entries:
-        ends, key = min(anchors, key=lambda anchor: (counts[anchor], anchor[0] is not None))
-        if ends is None:
-            exact.setdefault(key, []).append((place, matcher))
-        else:
-            patterns.setdefault(key, []).append((place, matcher))
-            shapes.setdefault(key[:-2], set()).add(ends)
+    counts = Counter(key for _, _, keys in entries for key in keys)
+    exact: dict[_Key, list[Entry]] = {}
+    patterns: dict[_Key, list[Entry]] = {}
+    shapes: dict[_Key, set[tuple[int, int]]] = {}
+    for place, matcher, keys in entries:
+        key = min(keys, key=lambda key: (counts[key], len(key)))
+        match key:
+            case whom, asked, before, after:
+                patterns.setdefault(key, []).append((place, matcher))
+                shapes.setdefault((whom, asked), set()).add((len(before), len(after)))
+            case _:
+                exact.setdefault(key, []).append((place, matcher))
     return Index(
         MappingProxyType({key: tuple(found) for key, found in exact.items()}),
         MappingProxyType({key: tuple(found) for key, found in patterns.items()}),
@@ -69,11 +69,7 @@ def build_index(callers: Iterable[tuple[Matcher, ...]]) -> Index:
     )
 
 
-def _anchor(fact: Fact, wanted: str | Glob) -> tuple[tuple[int, int] | None, Fact]:
-    """A pattern's key holds its ends, whose lengths say how to cut a caller's text."""
-    if isinstance(wanted, str):
-        return None, (*fact, wanted)
-    if wanted.exact:
-        return None, (*fact, wanted.prefix)
-    ends = (wanted.prefix, wanted.suffix)
-    return (len(ends[0]), len(ends[1])), (*fact, *ends)
+def _key(whom: str, key: str, wanted: Glob) -> _Key:
+    """Of a pattern, with both its ends: the longer kind of key."""
+    ends = (wanted.prefix,) if wanted.exact else (wanted.prefix, wanted.suffix)
+    return (whom, key, *ends)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from tokenvend.model import TokenKind
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.patterns import Glob
+from tokenvend.policy.review.coverage import covers
 from tokenvend.policy.review.words import in_line, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
 
 
@@ -120,9 +121,7 @@ def _permissions(policy: CompiledPolicy) -> dict[_Target, list[_Permission]]:
 
 
 def _key(permission: _Permission) -> tuple[object, ...]:
-    # The matcher's type too: a tuple equals any other of the same values.
-    matcher = permission.matcher
-    return type(matcher), matcher, permission.kind, permission.what, *_limits(permission)
+    return permission.matcher, permission.kind, permission.what, *_limits(permission)
 
 
 def _limits(permission: _Permission) -> tuple[int | None, int | None, int | None, Mode]:
@@ -142,5 +141,5 @@ def _gives(wide: _Permission, narrow: _Permission) -> bool:
         and (lifetime or 0) >= (its_lifetime or 0)
         and (start is None or (its_start is not None and start <= its_start))
         and (end is None or (its_end is not None and end >= its_end))
-        and wide.matcher.covers(narrow.matcher)
+        and covers(wide.matcher, narrow.matcher)
     )

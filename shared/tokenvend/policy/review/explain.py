@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from tokenvend.errors import Denied
 from tokenvend.model import AccessTokenRequest, TokenSpec
 from tokenvend.policy.attribution import caller_label
-from tokenvend.policy.callers import kind_of
+from tokenvend.policy.callers import facts_of
 from tokenvend.policy.decision import decide
 from tokenvend.policy.limits import Condition, weigh
 from tokenvend.policy.reading.problems import shown
-from tokenvend.policy.review.questions import describe
-from tokenvend.policy.review.words import as_entry, gives, kind_in_words, token_in_words
+from tokenvend.policy.review.questions import describe, kind_in_words
+from tokenvend.policy.review.words import as_entry, gives, token_in_words
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Facts, Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
 
 _ADVICE = {
@@ -114,12 +114,13 @@ def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: 
 def _consider(
     grant: Grant, caller: Caller, request: TokenRequest, now: int, chosen: str
 ) -> Considered:
-    matcher = _matcher_of(grant, caller)
+    facts = facts_of(caller)
+    matcher = next((matcher for matcher in grant.callers if matcher.fits(facts)), None)
     if matcher is None:
-        verdict, reason = Verdict.OTHERS, _nearest_mismatch(grant.callers, caller)
+        verdict, reason = Verdict.OTHERS, _nearest_mismatch(grant.callers, facts)
     else:
         spec, against = weigh(grant, request, now)
-        matched = f"matched by {', '.join(matcher.written())}"
+        matched = f"matched by {', '.join(matcher.fields())}"
         reason = "; ".join(refusal.reason for refusal in against)
         if spec is None:
             verdict = Verdict.REFUSES
@@ -132,29 +133,24 @@ def _consider(
     return Considered(grant.name, grant.service_account, gives(grant), verdict, reason)
 
 
-def _matcher_of(grant: Grant, caller: Caller) -> Matcher | None:
-    return next((matcher for matcher in grant.callers if not matcher.mismatch(caller)), None)
-
-
-def _nearest_mismatch(matchers: tuple[Matcher, ...], caller: Caller) -> str:
+def _nearest_mismatch(matchers: tuple[Matcher, ...], caller: Facts) -> str:
     """Of several matchers, the one for callers of this kind is the one worth reading about."""
-    own = type(kind_of(caller).narrowest(caller))
-    return min(matchers, key=lambda matcher: type(matcher) is not own).mismatch(caller)
+    return min(matchers, key=lambda matcher: matcher.whom != caller.whom).mismatch(caller)
 
 
 def _next_step(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> str:
     if request.grant_name is not None and request.grant_name not in policy.names:
         return "ask for a grant that exists, or leave `grant` out"
     asked = [grant for grant in policy.grants if request.grant_name in (None, grant.name)]
-    named = [grant for grant in asked if _matcher_of(grant, caller) is not None]
+    facts = facts_of(caller)
+    named = [grant for grant in asked if any(each.fits(facts) for each in grant.callers)]
     if not named:
         which = (
             shown(request.grant_name)
             if request.grant_name
             else "the grant that should serve this caller"
         )
-        entry = as_entry(kind_of(caller).narrowest(caller))
-        return f"add {entry} to `callers` of {which}"
+        return f"add {as_entry(caller)} to `callers` of {which}"
     against, grant = max(
         ((weigh(grant, request, now)[1][0], grant) for grant in named),
         key=lambda pair: pair[0].condition,

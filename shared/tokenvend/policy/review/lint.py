@@ -11,12 +11,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tokenvend.lifetimes import DEFAULT_LIFETIME
-from tokenvend.policy.callers.aws import AwsMatcher
-from tokenvend.policy.callers.oidc import OidcMatcher
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.compiler import compile_policy
 from tokenvend.policy.reading.document import lines_of
 from tokenvend.policy.reading.problems import PolicyError, quoted, shown
+from tokenvend.policy.review.coverage import covers
 from tokenvend.policy.review.scopes import is_known, meant
 from tokenvend.policy.values import CLOUD_PLATFORM
 
@@ -139,48 +138,50 @@ def _remarks(grant: Grant, now: int) -> Iterator[_Remark]:
 def _on_callers(grant: Grant) -> Iterator[_Remark]:
     for index, matcher in enumerate(grant.callers):
         path: Path = ("callers", index)
-        match matcher:
-            case AwsMatcher():
-                message = _wide_aws(matcher)
-                if message:
-                    yield "wide-caller", Severity.WARNING, path, message
-            case OidcMatcher():
-                yield from _on_claims(matcher, path)
-            case _:
-                pass
+        asked = dict(matcher.asked)
+        if message := _wide_aws(asked):
+            yield "wide-caller", Severity.WARNING, path, message
+        if "issuer" in asked:
+            yield from _on_claims(asked, path)
         others = [other for place, other in enumerate(grant.callers) if place < index]
         later = grant.callers[index + 1 :]
-        if any(other.covers(matcher) for other in others) or any(
-            other.covers(matcher) and not matcher.covers(other) for other in later
+        if any(covers(other, matcher) for other in others) or any(
+            covers(other, matcher) and not covers(matcher, other) for other in later
         ):
             message = "another matcher of this grant fits all of these callers; remove this one"
             yield "redundant-caller", Severity.NOTE, path, message
 
 
-def _wide_aws(matcher: AwsMatcher) -> str:
-    arn = matcher.role or matcher.user
+def _wide_aws(asked: dict[str, Glob]) -> str:
+    arn = asked.get("aws_role") or asked.get("aws_user")
     if arn is None:
-        whole = matcher.account or matcher.organization
-        what = "account" if matcher.account else "organisation"
-        return f"every role and user of the {what} {whole} fits; name the roles"
+        for key, whole in (("aws_account", "account"), ("aws_organization", "organisation")):
+            if key in asked:
+                return f"every role and user of the {whole} {asked[key]} fits; name the roles"
+        return ""
     if not arn.exact and _letters(arn, after="/") < _FEW:
         return f"{shown(str(arn))} fits almost every name; write more of it"
     return ""
 
 
-def _on_claims(matcher: OidcMatcher, path: Path) -> Iterator[_Remark]:
-    owners = _PUBLIC_ISSUERS.get(matcher.issuer)
-    claims = dict(matcher.claims)
+def _on_claims(asked: dict[str, Glob], path: Path) -> Iterator[_Remark]:
+    issuer = str(asked["issuer"])
+    owners = _PUBLIC_ISSUERS.get(issuer)
+    claims = {
+        key.removeprefix("claims."): wanted
+        for key, wanted in asked.items()
+        if key.startswith("claims.")
+    }
     if owners and not any(name in claims and _pins_owner(claims[name]) for name in owners):
         message = (
-            f"anyone can get such a token from {matcher.issuer}; "
+            f"anyone can get such a token from {issuer}; "
             f"pin the owner with one of {', '.join(owners)}"
         )
         yield "anyone-at-issuer", Severity.ERROR, path, message
     elif all(not pattern.exact and _letters(pattern) < _FEW for pattern in claims.values()):
         message = "its claims fit almost any token of the issuer; write more of one"
         yield "wide-caller", Severity.WARNING, path, message
-    names, ids = _REUSABLE.get(matcher.issuer, ("", ""))
+    names, ids = _REUSABLE.get(issuer, ("", ""))
     by_name = [name for name in names.split() if name in claims]
     if by_name and not any(each in claims for each in ids.split()):
         message = (
@@ -188,17 +189,15 @@ def _on_claims(matcher: OidcMatcher, path: Path) -> Iterator[_Remark]:
             f"add {ids.replace(' ', ' or ')}"
         )
         yield "reusable-name", Severity.NOTE, (*path, "claims", by_name[0]), message
-    if matcher.issuer.endswith("/") and not any(each in matcher.issuer for each in _SLASHED):
-        known = matcher.issuer.rstrip("/") in _PUBLIC_ISSUERS
-        message = f"{shown(matcher.issuer)} ends in a slash; tokens must have the same, and " + (
+    if issuer.endswith("/") and not any(each in issuer for each in _SLASHED):
+        known = issuer.rstrip("/") in _PUBLIC_ISSUERS
+        message = f"{shown(issuer)} ends in a slash; tokens must have the same, and " + (
             "this issuer's have none" if known else "most issuers have none"
         )
         severity = Severity.WARNING if known else Severity.NOTE
         yield "issuer-slash", severity, (*path, "issuer"), message
     for name in claims:
-        if name in _MUTABLE and not (
-            name == "email" and matcher.issuer == "https://accounts.google.com"
-        ):
+        if name in _MUTABLE and not (name == "email" and issuer == "https://accounts.google.com"):
             message = f"the holder can change the claim {shown(name)}; match an id, such as sub"
             yield "mutable-claim", Severity.WARNING, (*path, "claims", name), message
 
@@ -293,7 +292,7 @@ def _gives_all(wide: Grant, narrow: Grant) -> bool:
         return False
     if (wide.not_before, wide.expires) not in ((None, None), (narrow.not_before, narrow.expires)):
         return False
-    if not all(any(mine.covers(its) for mine in wide.callers) for its in narrow.callers):
+    if not all(any(covers(mine, its) for mine in wide.callers) for its in narrow.callers):
         return False
     return _access_gives_all(wide, narrow) and _id_gives_all(wide, narrow)
 

@@ -87,6 +87,21 @@ def describe(request: TokenRequest) -> str:
     )
 
 
+def kind_in_words(caller: Caller) -> str:
+    """What kind of caller it is."""
+    match caller:
+        case AwsCaller():
+            return "an IAM user" if ":user/" in caller.arn else "an IAM role"
+        case LambdaCaller():
+            return "a direct invoke of an alias"
+        case EntraCaller(is_user=True):
+            return "a person in Entra"
+        case EntraCaller():
+            return "a workload in Entra"
+        case OidcCaller():
+            return "a workload of an OpenID Connect issuer"
+
+
 def _aws(table: Table) -> Caller | None:
     key = "aws_user" if table.has("aws_user") else "aws_role"
     organization = table.typed(str, "aws_organization") or ""

@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, assert_never
 
-from tokenvend.model import (
-    AccessTokenSpec,
-    AwsCaller,
-    EntraCaller,
-    IdTokenSpec,
-    LambdaCaller,
-    OidcCaller,
-    TokenKind,
-)
+from tokenvend.model import AccessTokenSpec, IdTokenSpec, TokenKind
+from tokenvend.policy.callers import KINDS, facts_of
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.values import date_of
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenSpec
-    from tokenvend.policy.callers import Matcher
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.compiled import Grant
 
 _SCOPE_ROOT = "https://www.googleapis.com/auth/"
@@ -27,45 +20,24 @@ _SCOPE_ROOT = "https://www.googleapis.com/auth/"
 
 def in_line(matcher: Matcher) -> str:
     """The matcher as `key=value`, the way `--caller` takes it."""
-    return " ".join(
-        f"{key}={value if isinstance(value, str) else '+'.join(value)}"
-        for key, value in matcher.written().items()
-    )
+    return " ".join(f"{key}={wanted}" for key, wanted in matcher.asked)
 
 
-def as_entry(matcher: Matcher) -> str:
-    """The matcher as an entry of `callers`."""
-    asked = matcher.written()
+def as_entry(caller: Caller) -> str:
+    """The narrowest entry of `callers` that fits this caller."""
+    known = facts_of(caller).known
+    own = {key: known[key][0] for key in KINDS[type(caller)].OWN if key in known}
     parts = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in asked.items()
-        if not key.startswith("claims.")
-    ]
-    claims = [
-        f"{key.removeprefix('claims.')} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in asked.items()
+        f"claims = {{ {key.removeprefix('claims.')} = {_quoted(value)} }}"
         if key.startswith("claims.")
+        else f"{key} = {_quoted(value)}"
+        for key, value in own.items()
     ]
-    if claims:
-        parts.append(f"claims = {{ {', '.join(claims)} }}")
     return f"{{ {', '.join(parts)} }}"
 
 
-def kind_in_words(caller: Caller) -> str:
-    """What kind of caller it is."""
-    match caller:
-        case AwsCaller():
-            return "an IAM user" if ":user/" in caller.arn else "an IAM role"
-        case LambdaCaller():
-            return "a direct invoke of an alias"
-        case EntraCaller(is_user=True):
-            return "a person in Entra"
-        case EntraCaller():
-            return "a workload in Entra"
-        case OidcCaller():
-            return "a workload of an OpenID Connect issuer"
-        case _ as never:
-            assert_never(never)
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def limits(grant: Grant, kind: TokenKind | None = None) -> str:
