@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -461,6 +463,19 @@ def test_a_boundary_is_checked_in_full(rule: str, expected: str) -> None:
     told = problems(GRANT + "[[grant.access_token.boundary]]\n" + rule)
     assert len(told) == 2
     assert any(f'"landing": {expected}' in each for each in told)
+
+
+def test_a_good_policy_loads_nothing_that_only_a_mistake_or_a_tool_needs() -> None:
+    names = "difflib", "tokenvend.policy.reading.lines", "tokenvend.policy.boundary"
+    script = (
+        "import sys; from tokenvend.policy import compile_policy; "
+        f"compile_policy(sys.argv[1]); print([n for n in sys.modules if n in {names} "
+        "or n.startswith('tokenvend.policy.review')])"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script, GRANT], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"
 
 
 def test_control_characters_in_a_policy_cannot_forge_a_log_line() -> None:

@@ -25,7 +25,7 @@ from tokenvend.model import (
 )
 from tokenvend.policy import Mode, PolicyError, boundary, compile_policy, compiler
 from tokenvend.policy.callers import KEYS, MAX_CALLERS, entra, oidc
-from tokenvend.policy.patterns import glob
+from tokenvend.policy.patterns import UNRESERVED, glob
 from tokenvend.policy.review.cases import read_cases, run_cases
 from tokenvend.policy.review.coverage import covers
 from tokenvend.policy.review.diff import diff
@@ -229,13 +229,17 @@ def test_sarif_carries_every_finding_with_rule_level_and_line() -> None:
 
 # --- coverage -------------------------------------------------------------------------------------
 
-_patterns = st.text("ab*/", min_size=1, max_size=5).filter(lambda text: "**" not in text)
+_patterns = st.text("ab*/#", min_size=1, max_size=5).filter(lambda text: "**" not in text)
 
 
-@given(_patterns, _patterns, st.text("ab/", max_size=6))
-def test_what_a_covered_pattern_fits_the_wide_one_fits(wide: str, narrow: str, text: str) -> None:
-    if glob(wide).covers(glob(narrow)) and glob(narrow).matches(text):
-        assert glob(wide).matches(text)
+@given(_patterns, _patterns, st.text("ab/#", max_size=6), st.sampled_from(["", UNRESERVED]))
+def test_what_a_covered_pattern_fits_the_wide_one_fits(
+    wide: str, narrow: str, text: str, star: str
+) -> None:
+    one, other = glob(wide, star), glob(narrow, star)
+    if one.covers(other) and other.matches(text):
+        assert one.matches(text)
+    assert one.covers(one)
 
 
 @pytest.mark.parametrize(
