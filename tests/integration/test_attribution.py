@@ -183,7 +183,7 @@ def test_azure_refuses_a_policy_that_it_cannot_hold(tmp_path: Path) -> None:
     line = policy.read_text().splitlines().index('attribute = "caller"') + 1
     logs = "".join(logs_of(made).values())
     assert (
-        f'line {line}: [[grant]] \\"ledger\\": `attribute = \\"caller\\"` cannot be held on Azure'
+        f':{line}: [[grant]] \\"ledger\\": `attribute = \\"caller\\"` cannot be held on Azure'
         in logs
     )
 

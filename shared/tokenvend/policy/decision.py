@@ -135,7 +135,6 @@ def _cause(
         return f"nearest grant {shown(grant.name)}: {refusal.reason}"
     if request.grant_name is None:
         return f"no grant names the caller {shown(caller.id)}"
-    # One wording, so that a name that exists takes no longer to tell.
-    exists = request.grant_name in policy.names
-    which = "which does not name the caller" if exists else "which does not exist, for the caller"
-    return f"the request asks for the grant {shown(request.grant_name)}, {which} {shown(caller.id)}"
+    # One form, so that a name that exists takes no longer to tell.
+    verb = "does not name" if request.grant_name in policy.names else "does not exist, asked for by"
+    return f"the grant {shown(request.grant_name)} {verb} the caller {shown(caller.id)}"
