@@ -20,8 +20,7 @@ from tokenvend.google.iamcredentials import IamCredentials
 from tokenvend.google.sts import TokenExchange
 from tokenvend.http import Api, Backend
 from tokenvend.mint import Mint
-from tokenvend.policy import compile_policy
-from tokenvend.policy.attribution import check_attribution
+from tokenvend.policy import check_platform, compile_policy
 from tokenvend.policy_source import PackagedFile, PolicyStore
 from tokenvend.service import Vending, owner_of_vended
 from tokenvend.transport.egress import BYTE_CAP, Transport
@@ -93,7 +92,11 @@ def load_policy(
 
     def compiled(text: str) -> CompiledPolicy:
         policy = compile_policy(text, source=str(source))
-        check_attribution(policy, text, source=str(source), obstacle=no_attribution)
+        obstacles = {
+            "attribute": no_attribution,
+            "entra_user": "" if settings.allow_users else "needs TOKENVEND_ENTRA_ALLOW_USERS=true",
+        }
+        check_platform(policy, text, source=str(source), obstacles=obstacles)
         return policy
 
     store = PolicyStore(
