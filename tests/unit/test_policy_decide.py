@@ -418,6 +418,9 @@ def test_a_person_is_never_taken_for_the_application_they_signed_in_through(fiel
     assert not fits(matcher, PERSON)
     why = denial(policy(grant(caller=matcher)), PERSON, AccessTokenRequest(grant_name="landing"))
     assert "does not name the caller" in why
+    # Whatever the index lets through.
+    (entry,) = policy(grant(caller=matcher)).grants[0].callers
+    assert not entry.fits(facts_of(PERSON))
 
 
 @pytest.mark.parametrize(
