@@ -137,7 +137,9 @@ def test_the_judge_refuses_what_google_does_not_know() -> None:
 )
 def test_an_answer_of_the_documents_shape_is_a_token(answer: dict[str, str]) -> None:
     check("iamcredentials.v1", "GenerateAccessTokenResponse", answer)
-    api = IamCredentials(script(said(answer)), host=iamcredentials_host(), now=Clock())
+    api = IamCredentials(
+        script(said(answer)), host=iamcredentials_host(), now=Clock(), provider=PROVIDER
+    )
     grant = AccessTokenSpec("g", EMAIL, ("https://a",), 900)
     token = api.generate(FEDERATED, grant, deadline())
     assert token.expires_at == NOW + 600
