@@ -18,6 +18,7 @@ from snapshot_restore_py import register_after_restore  # of Lambda's runtime, a
 from functions.aws import events
 from tokenvend import redaction
 from tokenvend.app.aws import build_aws
+from tokenvend.app.common import Machine
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -75,7 +76,7 @@ def _count(record: AuditRecord, counted: dict[str, tuple[MetricUnit, int]]) -> N
         logger.warning("metrics were not written: %s", type(failure).__name__)
 
 
-api = build_aws(os.environ, sink=LogSink(), report=logger.warning)
+api = build_aws(os.environ, Machine(LogSink(), logger.warning))
 register_after_restore(api.endpoint.restored)
 
 

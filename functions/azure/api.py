@@ -15,6 +15,7 @@ import azure.functions as func
 
 from tokenvend import redaction
 from tokenvend.app.azure import build_azure
+from tokenvend.app.common import Machine
 from tokenvend.model import HttpRequest
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class LogSink:
         sys.stdout.flush()
 
 
-api = build_azure(os.environ, sink=LogSink(), report=log.warning)
+api = build_azure(os.environ, Machine(LogSink(), log.warning))
 
 routes = func.Blueprint()  # type: ignore[no-untyped-call]
 

@@ -14,10 +14,6 @@ AWS_NAME = r"[A-Za-z0-9_+=,.@-]"
 """One character of a role's, a user's or a session's name."""
 AWS_REGION = re.compile(r"(?P<area>us-gov|[a-z]{2})-[a-z]{1,16}-[0-9]{1,2}")
 AWS_ORGANIZATION = re.compile(r"o-[a-z0-9]{10,32}")
-AWS_ROLE_ARN = re.compile(
-    rf"arn:(?P<partition>{PARTITION}):iam::(?P<account>[0-9]{{12}}):role/"
-    rf"(?:{AWS_NAME}{{1,510}}/)*(?P<role>{AWS_NAME}{{1,64}})"
-)
 AWS_SESSION_ARN = re.compile(
     rf"arn:(?P<partition>{PARTITION}):sts::(?P<account>[0-9]{{12}}):assumed-role/"
     rf"(?P<role>{AWS_NAME}{{1,64}})/(?P<session>{AWS_NAME}{{2,64}})"

@@ -7,7 +7,7 @@ all that we call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tokenvend.errors import Misconfigured
 from tokenvend.google.refusals import FederatedTokenRejected
@@ -15,11 +15,11 @@ from tokenvend.model import AccessTokenSpec, Session, VendedToken
 from tokenvend.policy.attribution import session_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenvend.audit.record import AuditRecord
     from tokenvend.cache import Cache
     from tokenvend.deadline import Deadline
-    from tokenvend.google.iamcredentials import IamCredentials
-    from tokenvend.google.sts import TokenExchange
     from tokenvend.model import Caller, FederatedToken, SubjectToken, TokenSpec
 
 # Impersonation needs no more than this; cloud-platform would let a leaked federated token act.
@@ -27,35 +27,21 @@ if TYPE_CHECKING:
 IMPERSONATION_SCOPE = "https://www.googleapis.com/auth/iam"
 
 
-class Identity(Protocol):
-    """Our own identity on the platform we run on."""
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """A subject token for Google's STS."""
-        ...
-
-
-class SessionIdentity(Protocol):
-    """Our own identity in the name of somebody else, where the platform can do that."""
-
-    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
-        """A subject token for Google's STS that carries the session's name."""
-        ...
-
-
 @dataclass(frozen=True)
 class Mint:
     """Makes the token of a spec; never decides.
 
-    `federated_tokens`: for impersonation, by the session that they were had in.
-    `session_identity` None: the platform cannot name the caller, and attributed grants fail.
+    `identity`: our own on the platform we run on; `session_identity`: the same in the name of a
+    caller, None where the platform cannot do that, and attributed grants fail. `exchange` and
+    `impersonate`: Google's. `federated_tokens`: for impersonation, by the session that they were
+    had in.
     """
 
-    identity: Identity
-    exchange: TokenExchange
-    iam_credentials: IamCredentials
+    identity: Callable[[Deadline], SubjectToken]
+    exchange: Callable[[SubjectToken, tuple[str, ...], Deadline], FederatedToken]
+    impersonate: Callable[[FederatedToken, TokenSpec, Deadline, str], VendedToken]
     federated_tokens: Cache[Session, FederatedToken]
-    session_identity: SessionIdentity | None = None
+    session_identity: Callable[[Session, Deadline], SubjectToken] | None = None
 
     def __call__(
         self, caller: Caller, spec: TokenSpec, deadline: Deadline, record: AuditRecord
@@ -83,7 +69,7 @@ class Mint:
         self, federated: FederatedToken, spec: TokenSpec, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         with record.steps.timed("impersonation"):
-            return self.iam_credentials.generate(federated, spec, deadline, record.request_id)
+            return self.impersonate(federated, spec, deadline, record.request_id)
 
     def _federated(
         self, session: Session, deadline: Deadline, record: AuditRecord
@@ -104,15 +90,15 @@ class Mint:
             subject_token = self._subject_token(session, deadline)
         record.bridged = subject_token.bridged or record.bridged
         with record.steps.timed("token_exchange"):
-            return self.exchange.exchange(subject_token, scopes, deadline)
+            return self.exchange(subject_token, scopes, deadline)
 
     def _subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
         if not session.name:
-            return self.identity.subject_token(deadline)
+            return self.identity(deadline)
         if self.session_identity is None:
             # Such a policy is refused at load; a token in our own name would break its promise.
             raise Misconfigured(
                 "This endpoint cannot name its callers to Google, as the policy asks it to.",
                 cause="an attributed grant where there are no role sessions",
             )
-        return self.session_identity.subject_token(session, deadline)
+        return self.session_identity(session, deadline)

@@ -14,9 +14,9 @@ import jsonschema
 import pytest
 
 from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
-from tests.unit.sending import said, script
-from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
-from tokenvend.google.sts import TokenExchange, sts_host
+from tests.unit.sending import Script, said, script
+from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
+from tokenvend.google.sts import exchange, sts_host
 from tokenvend.model import (
     AccessTokenSpec,
     FederatedToken,
@@ -24,6 +24,8 @@ from tokenvend.model import (
     Secret,
     SubjectToken,
     SubjectTokenType,
+    TokenSpec,
+    VendedToken,
 )
 
 if TYPE_CHECKING:
@@ -72,8 +74,16 @@ def test_our_token_exchange_is_in_the_document(kind: SubjectTokenType) -> None:
     audience = (
         "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q"
     )
-    sts = TokenExchange(sender, provider=audience, host=sts_host(), now=Clock())
-    sts.exchange(SubjectToken(Secret("s"), kind, NOW + 900), ["a", "b"], deadline())
+    subject = SubjectToken(Secret("s"), kind, NOW + 900)
+    exchange(
+        subject,
+        ["a", "b"],
+        deadline(),
+        sender=sender,
+        provider=audience,
+        host=sts_host(),
+        now=Clock(),
+    )
     (call,) = sender.calls
     form = parse_qsl(call.body.decode(), keep_blank_values=True, strict_parsing=True)
     fields = {camel(name): value for name, value in form}
@@ -91,8 +101,7 @@ def test_our_token_exchange_is_in_the_document(kind: SubjectTokenType) -> None:
 def test_our_generate_access_token_is_in_the_document(delegates: tuple[str, ...]) -> None:
     sender = script(said({"accessToken": "t", "expireTime": "2099-01-01T00:00:00Z"}))
     grant = AccessTokenSpec("g", EMAIL, ("https://a", "https://b"), 900, delegates)
-    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
-    api.generate(FEDERATED, grant, deadline())
+    generate(sender, grant)
     body = json.loads(sender.calls[0].body)
     check("iamcredentials.v1", "GenerateAccessTokenRequest", body)
     assert DURATION.fullmatch(body["lifetime"])
@@ -103,11 +112,22 @@ def test_our_generate_access_token_is_in_the_document(delegates: tuple[str, ...]
 def test_our_generate_id_token_is_in_the_document(delegates: tuple[str, ...]) -> None:
     token = f"{segment({'alg': 'RS256'})}.{segment({'aud': 'https://x', 'exp': NOW + 3600})}.s"
     sender = script(said({"token": token}))
-    api = IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
     grant = IdTokenSpec("g", EMAIL, "https://x", include_email=True, delegates=delegates)
-    api.generate(FEDERATED, grant, deadline())
+    generate(sender, grant)
     check("iamcredentials.v1", "GenerateIdTokenRequest", json.loads(sender.calls[0].body))
     is_method_of(sender.calls[0], "generateIdToken")
+
+
+def generate(sender: Script, spec: TokenSpec) -> VendedToken:
+    return impersonate(
+        FEDERATED,
+        spec,
+        deadline(),
+        sender=sender,
+        provider=PROVIDER,
+        host=iamcredentials_host(),
+        now=Clock(),
+    )
 
 
 def is_method_of(call: Call, name: str) -> None:
@@ -137,9 +157,6 @@ def test_the_judge_refuses_what_google_does_not_know() -> None:
 )
 def test_an_answer_of_the_documents_shape_is_a_token(answer: dict[str, str]) -> None:
     check("iamcredentials.v1", "GenerateAccessTokenResponse", answer)
-    api = IamCredentials(
-        script(said(answer)), host=iamcredentials_host(), now=Clock(), provider=PROVIDER
-    )
     grant = AccessTokenSpec("g", EMAIL, ("https://a",), 900)
-    token = api.generate(FEDERATED, grant, deadline())
+    token = generate(script(said(answer)), grant)
     assert token.expires_at == NOW + 600

@@ -148,7 +148,7 @@ def bearer(
     subject = azure_identity(
         environ, sender, resource=source.resource, now=time.time, sleep=lambda _: None
     )
-    return lambda deadline: subject.subject_token(deadline).value
+    return lambda deadline: subject(deadline).value
 
 
 # --- every source --------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ from tests.conformance.google_lab import (
 )
 from tests.unit.issuing import PROVIDER, deadline
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
-from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
+from tokenvend.google import sts
+from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
 from tokenvend.google.refusals import FederatedTokenRejected
-from tokenvend.google.sts import TokenExchange, sts_host
 from tokenvend.identity.aws import AwsIdentity
 from tokenvend.model import (
     AccessTokenSpec,
@@ -38,6 +38,8 @@ from tokenvend.model import (
     Secret,
     SubjectToken,
     SubjectTokenType,
+    TokenSpec,
+    VendedToken,
 )
 from tokenvend.transport import Answer, Call
 
@@ -91,13 +93,33 @@ def azure_identity(lab: Lab, name: str = "tokenvend") -> SubjectToken:
 
 def exchange(lab: Lab, subject: SubjectToken, provider: str = AWS_PROVIDER) -> FederatedToken:
     audience = f"//iam.googleapis.com/{provider}"
-    sts = TokenExchange(InProcess(lab), provider=audience, host=sts_host(), now=lab.clock)
-    return sts.exchange(subject, [IAM], deadline())
+    return sts.exchange(
+        subject,
+        [IAM],
+        deadline(),
+        sender=InProcess(lab),
+        provider=audience,
+        host=sts.sts_host(),
+        now=lab.clock,
+    )
 
 
-def api(lab: Lab) -> IamCredentials:
-    return IamCredentials(
-        InProcess(lab), host=iamcredentials_host(), now=lab.clock, provider=PROVIDER
+def generate(
+    lab: Lab,
+    ours: FederatedToken,
+    spec: TokenSpec,
+    request_id: str = "",
+    now: Callable[[], float] | None = None,
+) -> VendedToken:
+    return impersonate(
+        ours,
+        spec,
+        deadline(),
+        request_id,
+        sender=InProcess(lab),
+        provider=PROVIDER,
+        host=iamcredentials_host(),
+        now=now or lab.clock,
     )
 
 
@@ -109,21 +131,21 @@ def federated(lab: Lab) -> FederatedToken:
 
 
 def test_an_aws_identity_becomes_an_access_token_for_storage(lab: Lab) -> None:
-    token = api(lab).generate(federated(lab), ACCESS, deadline(), "req-1")
+    token = generate(lab, federated(lab), ACCESS, "req-1")
     assert token.value.reveal().startswith("ya29.")
     assert token.expires_at - token.issued_at in {899, 900}
 
 
 def test_an_azure_identity_becomes_an_id_token_for_cloud_run(lab: Lab) -> None:
     ours = exchange(lab, azure_identity(lab), AZURE_PROVIDER)
-    token = api(lab).generate(ours, ID, deadline())
+    token = generate(lab, ours, ID)
     claims = jwt.decode(token.value.reveal(), options={"verify_signature": False})
     assert (claims["aud"], claims["email"]) == (ORDERS, INVOKER)
 
 
 def test_a_long_life_works_where_the_organisation_allows_it(lab: Lab) -> None:
     grant = dataclasses.replace(ACCESS, service_account=LONGHAUL, lifetime=43_200)
-    token = api(lab).generate(federated(lab), grant, deadline())
+    token = generate(lab, federated(lab), grant)
     assert token.expires_at - token.issued_at in {43_199, 43_200}
 
 
@@ -223,7 +245,7 @@ def test_a_mistake_at_the_service_account_is_named(
 ) -> None:
     grant = dataclasses.replace(ACCESS, **changes)  # type: ignore[arg-type]
     with pytest.raises(UpstreamRefused) as caught:
-        api(lab).generate(federated(lab), grant, deadline())
+        generate(lab, federated(lab), grant)
     assert hint in caught.value.cause
 
 
@@ -231,19 +253,13 @@ def test_an_expired_federated_token_is_told_apart(lab: Lab) -> None:
     ours = federated(lab)
     lab.clock.now += 7200
     with pytest.raises(FederatedTokenRejected):
-        api(lab).generate(ours, ACCESS, deadline())
+        generate(lab, ours, ACCESS)
 
 
 def test_a_clock_far_ahead_of_googles_is_named(lab: Lab) -> None:
     ours = federated(lab)
-    ahead = IamCredentials(
-        InProcess(lab),
-        host=iamcredentials_host(),
-        now=lambda: lab.clock() + 7200,
-        provider=PROVIDER,
-    )
     with pytest.raises(UpstreamUnavailable) as caught:
-        ahead.generate(ours, ACCESS, deadline())
+        generate(lab, ours, ACCESS, now=lambda: lab.clock() + 7200)
     assert "clock" in caught.value.cause
 
 
@@ -253,7 +269,7 @@ def test_no_refusal_holds_a_token(lab: Lab) -> None:
     for account in (UNBOUND, "nobody@acme.iam.gserviceaccount.com"):
         grant = dataclasses.replace(ACCESS, service_account=account)
         with pytest.raises(TokenvendError) as caught:
-            api(lab).generate(ours, grant, deadline())
+            generate(lab, ours, grant)
         told.append(json.dumps([repr(caught.value), caught.value.cause]))
     assert told
     assert ours.value.reveal() not in "".join(told)

@@ -125,6 +125,8 @@ class Trial:
         self.world.policy = POLICY + (ATTRIBUTED if self.on_aws else "")
         clocks = self.world.clocks
         machine = Machine(
+            self,
+            lambda *_: None,
             now=clocks.now,
             monotonic=clocks.monotonic,
             sleep=clocks.pass_,
@@ -132,9 +134,7 @@ class Trial:
             network=self.world,
         )
         build: Callable[..., Any] = build_aws if self.on_aws else build_azure
-        self.endpoint = build(
-            self._environment(), sink=self, report=lambda *_: None, machine=machine
-        )
+        self.endpoint = build(self._environment(), machine)
 
     def _environment(self) -> Mapping[str, str]:
         common = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tokenvend.caller.entra import VERSIONS, TenantIssuer
 from tokenvend.deadline import Deadline
 from tokenvend.errors import UpstreamUnavailable
 from tokenvend.transport import Answer, Call
@@ -103,6 +104,11 @@ def ec_key(kid: str = "ec-1") -> Key:
 def by_name(*issuers: Issuer) -> dict[str, Issuer]:
     """Issuers as an authenticator looks them up."""
     return {issuer.source.issuer: issuer for issuer in issuers}
+
+
+def tenant(tenant: str, audiences: frozenset[str], **more: Any) -> list[TenantIssuer]:
+    """Both issuers of an Entra tenant."""
+    return [TenantIssuer(tenant, version, audiences, **more) for version in VERSIONS]
 
 
 def key_set(*keys: Mapping[str, Any]) -> Answer:

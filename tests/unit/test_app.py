@@ -13,7 +13,7 @@ import pytest
 from tests.unit.issuing import Clock, page
 from tokenvend.app.aws import build_aws
 from tokenvend.app.azure import build_azure
-from tokenvend.app.common import MACHINE
+from tokenvend.app.common import Machine
 from tokenvend.model import HttpRequest, HttpResponse, LambdaInvocation
 
 if TYPE_CHECKING:
@@ -85,18 +85,18 @@ class World:
             "AWS_SECRET_ACCESS_KEY": "secret",
         }
         environ = lambdas | self.environ(AWS_ACCOUNT=ACCOUNT, **more)
-        return build_aws(environ, sink=self, report=self.reported.append, machine=self.machine)
+        return build_aws(environ, self.machine)
 
     def azure(self, **more: str) -> Api:
         """The endpoint on Azure."""
         app = {"IDENTITY_ENDPOINT": "http://127.0.0.1/msi/token", "IDENTITY_HEADER": "x"}
         environ = app | self.environ(**({"AZURE_FEDERATION_AUDIENCE": "api://federation"} | more))
-        return build_azure(environ, sink=self, report=self.reported.append, machine=self.machine)
+        return build_azure(environ, self.machine)
 
     @property
     def machine(self) -> Any:
         """The real one but for its network and its clock."""
-        return replace(MACHINE, network=self, now=Clock())
+        return Machine(self, self.reported.append, network=self, now=Clock())
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_a_restored_endpoint_keeps_nothing_of_its_snapshot(world: World) -> None
     assert world.calls == ["sts.googleapis.com", "iamcredentials.googleapis.com"] * 2
 
 
-def test_two_processes_of_one_snapshot_do_not_retry_in_step() -> None:
+def test_two_processes_of_one_snapshot_do_not_retry_in_step(world: World) -> None:
     state = random.getstate()
-    first = MACHINE.random()
+    first = world.machine.random()
     random.setstate(state)
-    assert MACHINE.random() != first
+    assert world.machine.random() != first

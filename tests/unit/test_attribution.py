@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -16,8 +17,8 @@ from tests.unit.sending import said
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
 from tokenvend.errors import Misconfigured
-from tokenvend.google.iamcredentials import IamCredentials
-from tokenvend.google.sts import TokenExchange
+from tokenvend.google.iamcredentials import impersonate
+from tokenvend.google.sts import exchange
 from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenRequest,
@@ -248,32 +249,33 @@ class Google:
         return said({"accessToken": "vended", "expireTime": "2027-01-15T09:00:00Z"})
 
 
-@dataclass(frozen=True)
-class Ours:
-    """Our identity, and sessions of it: a subject token is who it names."""
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        return SubjectToken(Secret("ourselves"), SubjectTokenType.JWT, NOW + 900)
+def ours(deadline: Deadline) -> SubjectToken:
+    """Our identity: a subject token is who it names."""
+    return SubjectToken(Secret("ourselves"), SubjectTokenType.JWT, NOW + 900)
 
 
-@dataclass(frozen=True)
-class Sessions:
-    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
-        return SubjectToken(Secret(session.name), SubjectTokenType.JWT, NOW + 900)
+def session_of_ours(session: Session, deadline: Deadline) -> SubjectToken:
+    return SubjectToken(Secret(session.name), SubjectTokenType.JWT, NOW + 900)
 
 
-def vending(google: Google, sessions: Sessions | None) -> Vending:
+def vending(google: Google, *, sessions: bool = True) -> Vending:
     in_force = PolicyInForce(compile_policy(POLICY), NOW, NOW)
     return Vending(
         policy=lambda _: in_force,
         mint=Mint(
-            identity=Ours(),
-            exchange=TokenExchange(google, provider="a", host="sts.googleapis.com", now=clock),
-            iam_credentials=IamCredentials(
-                google, host="iamcredentials.googleapis.com", now=clock, provider=PROVIDER
+            identity=ours,
+            exchange=partial(
+                exchange, sender=google, provider="a", host="sts.googleapis.com", now=clock
+            ),
+            impersonate=partial(
+                impersonate,
+                sender=google,
+                provider=PROVIDER,
+                host="iamcredentials.googleapis.com",
+                now=clock,
             ),
             federated_tokens=Cache(life=life, now=clock, owner=lambda session: session),
-            session_identity=sessions,
+            session_identity=session_of_ours if sessions else None,
         ),
         vended_tokens=Cache(life=life, now=clock, owner=owner_of_vended),
     )
@@ -295,11 +297,11 @@ def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
 
 def test_a_federated_token_of_one_caller_never_mints_for_another() -> None:
     google = Google()
-    ours = vending(google, Sessions())
+    service = vending(google)
     for lifetime in (901, 902):
         for caller in (ETL, NIGHTLY):
-            vend(ours, caller, "ledger", lifetime=lifetime)
-            vend(ours, caller, "ours", lifetime=lifetime)
+            vend(service, caller, "ledger", lifetime=lifetime)
+            vend(service, caller, "ours", lifetime=lifetime)
     etl, nightly = session_name(ETL), session_name(NIGHTLY)
     assert google.impersonations == [etl, "ourselves", nightly, "ourselves"] * 2
     # Kept by caller: the second round exchanged nothing.
@@ -307,17 +309,17 @@ def test_a_federated_token_of_one_caller_never_mints_for_another() -> None:
 
 
 def test_a_direct_token_is_the_callers_own() -> None:
-    ours = vending(Google(), Sessions())
+    service = vending(Google())
     for caller in (ETL, NIGHTLY, ETL):
-        assert vend(ours, caller, "direct") == f"federated:{session_name(caller)}"
+        assert vend(service, caller, "direct") == f"federated:{session_name(caller)}"
 
 
 def test_a_rejected_federated_token_is_made_anew_in_the_same_name() -> None:
     google = Google()
-    ours = vending(google, Sessions())
-    vend(ours, ETL, "ledger", lifetime=901)
+    service = vending(google)
+    vend(service, ETL, "ledger", lifetime=901)
     google.reject_next = True
-    vend(ours, ETL, "ledger", lifetime=902)
+    vend(service, ETL, "ledger", lifetime=902)
     assert google.exchanges == [session_name(ETL)] * 2
     assert google.impersonations == [session_name(ETL)] * 2
 
@@ -326,19 +328,19 @@ def test_a_rejected_federated_token_is_made_anew_in_the_same_name() -> None:
 def test_where_callers_cannot_be_named_an_attributed_grant_gives_nothing(grant: str) -> None:
     google = Google()
     with pytest.raises(Misconfigured):
-        vend(vending(google, None), ETL, grant)
+        vend(vending(google, sessions=False), ETL, grant)
     assert google.exchanges == []
 
 
 def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
     record = AuditRecord(request_id="r", time="t")
-    ours = vending(Google(), None)
+    service = vending(Google(), sessions=False)
     with pytest.raises(Misconfigured):
-        ours.vend(ETL, AccessTokenRequest(), NOW, deadline(), record)
+        service.vend(ETL, AccessTokenRequest(), NOW, deadline(), record)
     assert isinstance(record.spec, AccessTokenSpec)
     assert record.spec.attributed
     with pytest.raises(Misconfigured):
-        ours.vend(ETL, IdTokenRequest("https://ledger.example"), NOW, deadline(), record)
+        service.vend(ETL, IdTokenRequest("https://ledger.example"), NOW, deadline(), record)
     assert isinstance(record.spec, IdTokenSpec)
     assert record.spec.attributed
 

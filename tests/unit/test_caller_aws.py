@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.issuing import NOW, Clock, Recorder, by_name, deadline, key_set, rsa_key
+from tests.unit.issuing import NOW, Clock, Recorder, by_name, deadline, key_set, rsa_key, tenant
 from tokenvend.caller import (
     Authenticator,
 )
-from tokenvend.caller.aws import FunctionBinding, GatewayBinding
-from tokenvend.caller.entra import EntraSettings
+from tokenvend.caller.aws import OwnFunction
 from tokenvend.caller.jwks import KeySets
 from tokenvend.caller.oidc import OidcIssuer
 from tokenvend.errors import Unauthenticated
@@ -44,10 +43,9 @@ SENDER = Recorder({f"{GITHUB}/keys": key_set(rsa_key().jwk())})
 CONFIGURED = Authenticator(
     KeySets(SENDER, Clock()),
     "Sign the request.",
-    gateway=GatewayBinding(ACCOUNT, frozenset({API})),
-    function=FunctionBinding(ACCOUNT, "tokenvend"),
+    function=OwnFunction(ACCOUNT, "tokenvend", frozenset({API})),
     issuers=by_name(
-        *EntraSettings(frozenset({TENANT}), frozenset({"api://tokenvend"})).issuers,
+        *tenant(TENANT, frozenset({"api://tokenvend"})),
         OidcIssuer(GITHUB, frozenset({"tokenvend"}), f"{GITHUB}/keys"),
     ),
 )

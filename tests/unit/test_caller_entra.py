@@ -12,9 +12,18 @@ import pytest
 from localcloud.azure import Entra, sites
 from localcloud.web import Headers, Request, Router
 from localcloud.world import World
-from tests.unit.issuing import NOW, Clock, Recorder, by_name, deadline, ec_key, key_set, rsa_key
+from tests.unit.issuing import (
+    NOW,
+    Clock,
+    Recorder,
+    by_name,
+    deadline,
+    ec_key,
+    key_set,
+    rsa_key,
+    tenant,
+)
 from tokenvend.caller import Authenticator
-from tokenvend.caller.entra import EntraSettings
 from tokenvend.caller.jwks import KeySets
 from tokenvend.errors import Unauthenticated, UpstreamUnavailable
 from tokenvend.model import Caller, EntraCaller, HttpRequest
@@ -64,7 +73,7 @@ class Bench:
         self.authenticator = Authenticator(
             KeySets(self.sender, self.clock),
             "Send a token.",
-            by_name(*EntraSettings(frozenset({TENANT}), AUDIENCES, **settings).issuers),
+            by_name(*tenant(TENANT, AUDIENCES, **settings)),
             easy_auth=easy_auth,
         )
 
@@ -283,9 +292,7 @@ def test_the_embedded_entra_s_tokens_are_accepted_in_both_versions_and_across_a_
     authenticator = Authenticator(
         KeySets(Cloud(entra), clock),
         "Send a token.",
-        by_name(
-            *EntraSettings(frozenset({TENANT}), AUDIENCES | {"api://tokenvend-federation"}).issuers
-        ),
+        by_name(*tenant(TENANT, AUDIENCES | {"api://tokenvend-federation"})),
     )
     for resource in ("api://tokenvend", "api://tokenvend-federation"):
         for _ in range(2):

@@ -19,9 +19,16 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
+from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
 from tokenvend.google.refusals import FederatedTokenRejected
-from tokenvend.model import AccessTokenSpec, FederatedToken, IdTokenSpec, Secret, VendedToken
+from tokenvend.model import (
+    AccessTokenSpec,
+    FederatedToken,
+    IdTokenSpec,
+    Secret,
+    TokenSpec,
+    VendedToken,
+)
 from tokenvend.transport import Answer
 
 EMAIL = "landing@acme.iam.gserviceaccount.com"
@@ -48,16 +55,25 @@ def id_token(**changes: Any) -> str:
     return f"{segment({'alg': 'RS256'})}.{segment(fields)}.signature-canary"
 
 
-def api(sender: Script) -> IamCredentials:
-    return IamCredentials(sender, host=iamcredentials_host(), now=Clock(), provider=PROVIDER)
+def get(sender: Script, spec: TokenSpec, reason: str) -> VendedToken:
+    return impersonate(
+        FEDERATED,
+        spec,
+        deadline(),
+        reason,
+        sender=sender,
+        provider=PROVIDER,
+        host=iamcredentials_host(),
+        now=Clock(),
+    )
 
 
 def get_access(sender: Script, grant: AccessTokenSpec = ACCESS, reason: str = "") -> VendedToken:
-    return api(sender).generate(FEDERATED, grant, deadline(), reason)
+    return get(sender, grant, reason)
 
 
 def get_id(sender: Script, grant: IdTokenSpec = ID, reason: str = "") -> VendedToken:
-    return api(sender).generate(FEDERATED, grant, deadline(), reason)
+    return get(sender, grant, reason)
 
 
 BOTH = [get_access, get_id]

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Script, said, script
 from tokenvend.errors import RateLimited, TokenvendError, UpstreamRefused, UpstreamUnavailable
-from tokenvend.google.sts import TokenExchange, sts_host
+from tokenvend.google import sts
 from tokenvend.model import FederatedToken, Secret, SubjectToken, SubjectTokenType
 from tokenvend.transport import Answer
 
@@ -39,8 +39,15 @@ def given(**changes: Any) -> Answer:
 
 
 def exchange(sender: Script, subject: SubjectToken = SUBJECT) -> FederatedToken:
-    sts = TokenExchange(sender, provider=AUDIENCE, host="sts.googleapis.com", now=Clock())
-    return sts.exchange(subject, [SCOPE, "openid"], deadline())
+    return sts.exchange(
+        subject,
+        [SCOPE, "openid"],
+        deadline(),
+        sender=sender,
+        provider=AUDIENCE,
+        host="sts.googleapis.com",
+        now=Clock(),
+    )
 
 
 def test_an_exchange_is_one_form_post_in_googles_fields() -> None:
@@ -78,7 +85,7 @@ def test_a_jwt_is_sent_as_one() -> None:
     ],
 )
 def test_universe_and_region_name_the_host(universe: str, region: str, host: str) -> None:
-    assert sts_host(universe, region) == host
+    assert sts.sts_host(universe, region) == host
 
 
 @pytest.mark.parametrize(("subject_left", "life"), [(900, 900), (7200, 3600), (3600, 3600), (1, 1)])

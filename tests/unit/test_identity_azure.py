@@ -20,7 +20,7 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.identity.azure import ManagedIdentity, WorkloadIdentity, azure_identity
+from tokenvend.identity.azure import azure_identity, kept
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 from tokenvend.transport import Answer
 
@@ -55,7 +55,7 @@ def slept() -> list[float]:
     return []
 
 
-Identity = ManagedIdentity | WorkloadIdentity
+Identity = Callable[[Deadline], SubjectToken]
 Build = Callable[..., Identity]
 
 
@@ -85,7 +85,7 @@ def asked(sender: Script, index: int = 0) -> tuple[str, dict[str, str]]:
 
 def test_app_service_is_asked_as_its_documentation_says(build: Build) -> None:
     sender = script(issued())
-    token = build(APP_SERVICE, sender).subject_token(deadline())
+    token = build(APP_SERVICE, sender)(deadline())
     assert asked(sender) == (ENDPOINT, {"api-version": "2019-08-01", "resource": RESOURCE})
     assert sender.calls[0].method == "GET"
     assert sender.calls[0].headers == {"X-IDENTITY-HEADER": "header-canary"}
@@ -96,7 +96,7 @@ def test_app_service_is_asked_as_its_documentation_says(build: Build) -> None:
 @pytest.mark.parametrize("environ", [APP_SERVICE, {}])
 def test_a_user_assigned_identity_is_named(build: Build, environ: dict[str, str]) -> None:
     sender = script(issued())
-    build(environ, sender, "5e29463d-71da-4fe0-8e69-999b57db23b0").subject_token(deadline())
+    build(environ, sender, "5e29463d-71da-4fe0-8e69-999b57db23b0")(deadline())
     assert asked(sender)[1]["client_id"] == "5e29463d-71da-4fe0-8e69-999b57db23b0"
 
 
@@ -104,10 +104,10 @@ def test_endpoint_and_header_are_read_at_each_fetch(build: Build, clock: Clock) 
     environ = dict(APP_SERVICE)
     sender = script(issued("a"), issued("b", 2 * 86_400))
     subject = build(environ, sender)
-    subject.subject_token(deadline())
+    subject(deadline())
     environ |= {"IDENTITY_ENDPOINT": "http://169.254.129.4:8081/msi/token", "IDENTITY_HEADER": "2"}
     clock.now += 43_201
-    subject.subject_token(deadline())
+    subject(deadline())
     assert asked(sender, 1)[0] == "http://169.254.129.4:8081/msi/token"
     assert sender.calls[1].headers == {"X-IDENTITY-HEADER": "2"}
 
@@ -126,14 +126,14 @@ def test_endpoint_and_header_are_read_at_each_fetch(build: Build, clock: Clock) 
 def test_a_mistyped_endpoint_is_a_setting_to_mend(build: Build, endpoint: str) -> None:
     sender = script(issued())
     with pytest.raises(Misconfigured) as caught:
-        build({**APP_SERVICE, "IDENTITY_ENDPOINT": endpoint}, sender).subject_token(deadline())
+        build({**APP_SERVICE, "IDENTITY_ENDPOINT": endpoint}, sender)(deadline())
     assert "IDENTITY_ENDPOINT" in caught.value.cause
     assert sender.calls == []
 
 
 def test_an_endpoint_without_its_header_is_a_setting_to_mend(build: Build) -> None:
     with pytest.raises(Misconfigured) as caught:
-        build({"IDENTITY_ENDPOINT": ENDPOINT}, script(issued())).subject_token(deadline())
+        build({"IDENTITY_ENDPOINT": ENDPOINT}, script(issued()))(deadline())
     assert "IDENTITY_HEADER" in caught.value.cause
 
 
@@ -156,7 +156,7 @@ def test_each_refusal_names_what_to_do(
 ) -> None:
     answer = said({"statusCode": status, "message": "message-canary"}, status, retry_after="7")
     with pytest.raises(error) as caught:
-        build(APP_SERVICE, script(answer)).subject_token(deadline())
+        build(APP_SERVICE, script(answer))(deadline())
     assert hint in caught.value.cause
     assert "canary" not in f"{caught.value} {caught.value.cause}"
     if error is not UpstreamRefused:
@@ -187,12 +187,12 @@ def test_each_refusal_names_what_to_do(
 )
 def test_an_answer_without_a_living_jwt_is_none(build: Build, answer: Answer) -> None:
     with pytest.raises(UpstreamUnavailable) as caught:
-        build(APP_SERVICE, script(answer)).subject_token(deadline())
+        build(APP_SERVICE, script(answer))(deadline())
     assert "canary" not in f"{caught.value} {caught.value.cause}"
 
 
 def test_expires_on_may_be_a_number(build: Build) -> None:
-    token = build(APP_SERVICE, script(issued(expires_on=NOW + 5))).subject_token(deadline())
+    token = build(APP_SERVICE, script(issued(expires_on=NOW + 5)))(deadline())
     assert token.expires_at == NOW + 5
 
 
@@ -201,21 +201,21 @@ def test_a_token_is_kept_until_half_of_its_life(build: Build, clock: Clock) -> N
     subject = build(APP_SERVICE, sender)
     for moment, name in [(0, "a"), (43_199, "a"), (43_201, "b"), (50_000, "b")]:
         clock.now = NOW + moment
-        assert subject.subject_token(deadline()).value.reveal() == jwt(name)
+        assert subject(deadline()).value.reveal() == jwt(name)
     assert len(sender.calls) == 2
 
 
 def test_a_living_token_bridges_a_failing_endpoint_and_says_so(build: Build, clock: Clock) -> None:
     sender = script(issued("a"), said({}, 500))
     subject = build(APP_SERVICE, sender)
-    assert subject.subject_token(deadline()).bridged == ""
+    assert subject(deadline()).bridged == ""
     clock.now += 80_000
-    token = subject.subject_token(deadline())
+    token = subject(deadline())
     assert token.value.reveal() == jwt("a")
     assert token.bridged == "managed identity endpoint: status 500"
     clock.now = NOW + 86_400
     with pytest.raises(UpstreamUnavailable):
-        subject.subject_token(deadline())
+        subject(deadline())
 
 
 def test_a_hung_endpoint_costs_a_third_of_the_time_while_its_token_lives(clock: Clock) -> None:
@@ -227,11 +227,11 @@ def test_a_hung_endpoint_costs_a_third_of_the_time_while_its_token_lives(clock: 
             raise DeadlineExceeded
         return SubjectToken(Secret("a"), SubjectTokenType.JWT, NOW + 86_400)
 
-    subject = ManagedIdentity(fetch, now=clock)
-    subject.subject_token(deadline())
+    subject = kept(fetch, clock)
+    subject(deadline())
     clock.now += 80_000
     request = Deadline.after(9, waited)
-    subject.subject_token(request)
+    subject(request)
     assert request.remaining() == pytest.approx(6)
 
 
@@ -240,7 +240,7 @@ def test_a_hung_endpoint_costs_a_third_of_the_time_while_its_token_lives(clock: 
 
 def test_a_vm_asks_its_metadata_service(build: Build) -> None:
     sender = script(issued())
-    build({}, sender).subject_token(deadline())
+    build({}, sender)(deadline())
     assert asked(sender) == (
         "http://169.254.169.254/metadata/identity/oauth2/token",
         {"api-version": "2018-02-01", "resource": RESOURCE},
@@ -257,13 +257,13 @@ def test_the_metadata_service_gets_its_own_schedule(
     build: Build, slept: list[float], failure: Answer | Exception
 ) -> None:
     sender = script(failure, failure, failure, issued())
-    build({}, sender).subject_token(deadline())
+    build({}, sender)(deadline())
     assert slept == [1, 2, 4]
 
 
 def test_a_metadata_service_being_updated_is_awaited(build: Build, slept: list[float]) -> None:
     gone = said({}, 410)
-    build({}, script(gone, gone, issued())).subject_token(deadline(60))
+    build({}, script(gone, gone, issued()))(deadline(60))
     assert slept == [10, 10]
 
 
@@ -281,7 +281,7 @@ def test_waiting_ends_with_the_deadline(
     build: Build, slept: list[float], failure: Answer | Exception, error: type[TokenvendError]
 ) -> None:
     with pytest.raises(error):
-        build({}, script(failure)).subject_token(deadline(0.5))
+        build({}, script(failure))(deadline(0.5))
     assert slept == []
 
 
@@ -290,7 +290,7 @@ def test_the_metadata_service_is_not_asked_again_after_a_refusal(
     build: Build, slept: list[float], status: int
 ) -> None:
     with pytest.raises(UpstreamRefused):
-        build({}, script(said({}, status), issued())).subject_token(deadline())
+        build({}, script(said({}, status), issued()))(deadline())
     assert slept == []
 
 
@@ -302,7 +302,7 @@ def test_the_token_file_is_read_at_each_use(build: Build, tmp_path: Path) -> Non
     subject = build({"AZURE_FEDERATED_TOKEN_FILE": str(file)}, script())
     for name in ("a", "b"):
         file.write_text(jwt(name, exp=NOW + 600) + "\n")
-        token = subject.subject_token(deadline())
+        token = subject(deadline())
         assert token.value.reveal() == jwt(name, exp=NOW + 600)
         assert (token.type, token.expires_at) == (SubjectTokenType.JWT, NOW + 600)
 
@@ -334,23 +334,23 @@ def test_a_file_without_a_living_jwt_is_a_setting_to_mend(
     file = tmp_path / "token"
     file.write_text(text)
     with pytest.raises(Misconfigured) as caught:
-        build({"AZURE_FEDERATED_TOKEN_FILE": str(file)}, script()).subject_token(deadline())
+        build({"AZURE_FEDERATED_TOKEN_FILE": str(file)}, script())(deadline())
     assert "AZURE_FEDERATED_TOKEN_FILE" in caught.value.cause
     assert "canary" not in f"{caught.value} {caught.value.cause}"
 
 
 def test_a_missing_file_is_a_setting_to_mend(build: Build, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
-        build({"AZURE_FEDERATED_TOKEN_FILE": str(tmp_path)}, script()).subject_token(deadline())
+        build({"AZURE_FEDERATED_TOKEN_FILE": str(tmp_path)}, script())(deadline())
     assert "cannot be read" in caught.value.cause
 
 
 def test_no_file_is_read_after_the_deadline(build: Build, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
-        build({"AZURE_FEDERATED_TOKEN_FILE": str(tmp_path)}, script()).subject_token(deadline(0))
+        build({"AZURE_FEDERATED_TOKEN_FILE": str(tmp_path)}, script())(deadline(0))
 
 
 def test_no_secret_shows_in_the_call_that_fetched_it(build: Build) -> None:
     sender = script(issued())
-    token = build(APP_SERVICE, sender).subject_token(deadline())
+    token = build(APP_SERVICE, sender)(deadline())
     assert "canary" not in f"{sender.calls} {token}"

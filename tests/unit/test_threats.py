@@ -14,6 +14,7 @@ import yaml
 
 from tests.unit.issuing import NOW, Clock, deadline
 from tokenvend.app.aws import build_aws
+from tokenvend.app.common import Machine
 from tokenvend.audit.record import AuditRecord
 from tokenvend.cache import Cache
 from tokenvend.deadline import Deadline
@@ -128,15 +129,15 @@ def vending(google: Google, tmp_path: Path, size: int = 1024) -> Vending:
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)
     settings = {"TOKENVEND_POLICY": str(policy), "TOKENVEND_CACHE_ENTRIES": str(size)}
-    api = build_aws(SETTINGS | settings, sink=Dropped(), report=pytest.fail)
+    api = build_aws(SETTINGS | settings, Machine(Dropped(), pytest.fail))
     assert isinstance(api.state, Backend)
     wired = api.state.vending
     mint = replace(
         wired.mint,
-        identity=google,
-        session_identity=Sessions(google),
-        exchange=google,
-        iam_credentials=google,
+        identity=google.subject_token,
+        session_identity=lambda _, deadline: google.subject_token(deadline),
+        exchange=google.exchange,
+        impersonate=google.generate,
     )
     return replace(wired, mint=mint)
 
@@ -144,14 +145,6 @@ def vending(google: Google, tmp_path: Path, size: int = 1024) -> Vending:
 class Dropped:
     def write(self, record: Mapping[str, Any]) -> None:
         """No record is looked at here."""
-
-
-@dataclass(frozen=True)
-class Sessions:
-    google: Google
-
-    def subject_token(self, session: Session, deadline: Deadline) -> SubjectToken:
-        return self.google.subject_token(deadline)
 
 
 def recorded(service: Vending, caller: Caller, request: TokenRequest) -> AuditRecord:

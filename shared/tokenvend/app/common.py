@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from tokenvend.audit.chain import AuditLog
 from tokenvend.cache import Cache
-from tokenvend.caller.aws_request import verify_aws_request
-from tokenvend.config.compiled import SettingsError
+from tokenvend.caller import Authenticator
+from tokenvend.caller.jwks import KeySets
+from tokenvend.config.compiled import SettingsError, read_settings
 from tokenvend.deadline import Deadline
 from tokenvend.endpoint import Endpoint
 from tokenvend.errors import Misconfigured
-from tokenvend.google.iamcredentials import IamCredentials
-from tokenvend.google.sts import TokenExchange
+from tokenvend.google.iamcredentials import impersonate
+from tokenvend.google.sts import exchange
 from tokenvend.http import Api, Backend
 from tokenvend.mint import Mint
 from tokenvend.policy import check_platform, compile_policy
@@ -26,25 +27,28 @@ from tokenvend.service import Vending, owner_of_vended
 from tokenvend.transport.egress import BYTE_CAP, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tokenvend.audit.chain import Sink
-    from tokenvend.caller import Authenticator, VerifyAwsRequest
+    from tokenvend.caller import VerifyAwsRequest
     from tokenvend.config.compiled import Settings
-    from tokenvend.mint import Identity, SessionIdentity
-    from tokenvend.model import FederatedToken, Session, TokenSpec, VendedToken
+    from tokenvend.config.settings import Cloud
+    from tokenvend.model import FederatedToken, Session, SubjectToken, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source.store import Read
-    from tokenvend.transport import Sender
     from tokenvend.transport.egress import Egress, Network
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine gives us. `now`: epoch seconds; `monotonic`, `sleep`: seconds; `random`: 0
-    to 1. `network` None: real sockets.
+    """What a function runs in.
+
+    `sink`: where audit records go. `report` takes one line for the operator. `now`: epoch seconds;
+    `monotonic`, `sleep`: seconds; `random`: 0 to 1. `network` None: real sockets.
     """
 
+    sink: Sink
+    report: Callable[[str], None]
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -54,16 +58,23 @@ class Machine:
     network: Network | None = None
 
 
-MACHINE = Machine()
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What a function runs in: where records go, who takes a line for the operator, the machine."""
-
-    sink: Sink
-    report: Callable[[str], None]
-    machine: Machine
+def build(
+    compose: Callable[[Settings, Machine], Api],
+    environ: Mapping[str, str],
+    cloud: Cloud,
+    machine: Machine,
+) -> Api:
+    """What `compose` makes of the settings, or an endpoint that answers every route with why it
+    cannot: one that did not load would show its callers nothing but the platform's own error.
+    """
+    try:
+        return compose(read_settings(environ, cloud), machine)
+    except Misconfigured as wrong:
+        if isinstance(wrong, SettingsError):
+            # Of its policy's problems, the store has told the operator already.
+            for problem in wrong.problems:
+                machine.report(problem)
+        return Api(_life(machine), wrong)
 
 
 def open_transport(egress: Egress, machine: Machine, *, byte_cap: int = BYTE_CAP) -> Transport:
@@ -79,7 +90,7 @@ def open_transport(egress: Egress, machine: Machine, *, byte_cap: int = BYTE_CAP
 
 
 def load_policy(
-    settings: Settings, opened: Callable[[], Read], runtime: Runtime, *, no_attribution: str
+    settings: Settings, opened: Callable[[], Read], machine: Machine, *, no_attribution: str
 ) -> PolicyStore:
     """The policy, read for the first time: over the network where it is not packaged.
 
@@ -100,40 +111,41 @@ def load_policy(
         return policy
 
     store = PolicyStore(
-        opened,
-        compiled,
-        now=runtime.machine.now,
-        monotonic=runtime.machine.monotonic,
-        report=runtime.report,
+        opened, compiled, now=machine.now, monotonic=machine.monotonic, report=machine.report
     )
     try:
-        store.current(Deadline.after(settings.budget, runtime.machine.monotonic))
+        store.current(Deadline.after(settings.budget, machine.monotonic))
     except Misconfigured:
         if isinstance(source, PackagedFile):
             raise
     return store
 
 
-def aws_requests(settings: Settings, sender: Sender) -> VerifyAwsRequest | None:
-    """What verifies callers' signed AWS requests, None where none are taken."""
-    if settings.aws_requests is None:
-        return None
-    return partial(verify_aws_request, settings=settings.aws_requests, sender=sender)
-
-
 def endpoint(
     settings: Settings,
-    runtime: Runtime,
-    authenticator: Authenticator,
+    machine: Machine,
     store: PolicyStore,
     transport: Transport,
-    identity: Identity,
+    identity: Callable[[Deadline], SubjectToken],
+    session_identity: Callable[[Session, Deadline], SubjectToken] | None = None,
     *,
-    session_identity: SessionIdentity | None = None,
-    on_restore: tuple[Callable[[], None], ...] = (),
+    advice: str,
+    on_restore: Iterable[Callable[[], None]],
 ) -> Api:
-    """Everything put together. `on_restore`: what else must not outlive a snapshot."""
-    machine = runtime.machine
+    """Everything put together. `advice`: see `Authenticator`. `on_restore`: what else must not
+    outlive a snapshot.
+    """
+    verify: VerifyAwsRequest | None = None
+    if settings.aws_regions:
+        from tokenvend.caller.aws_request import verify_aws_request  # noqa: PLC0415 - few need it
+
+        verify = partial(
+            verify_aws_request,
+            regions=settings.aws_regions,
+            require_signed_audience=settings.require_signed_audience,
+            sender=transport,
+        )
+    keys = KeySets(transport, machine.now)
     vended: Cache[tuple[str, TokenSpec], VendedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
@@ -150,51 +162,54 @@ def endpoint(
     mint = Mint(
         identity=identity,
         session_identity=session_identity,
-        exchange=TokenExchange(
-            transport, provider=settings.provider, host=settings.sts_host, now=machine.now
+        exchange=partial(
+            exchange,
+            sender=transport,
+            provider=settings.provider,
+            host=settings.sts_host,
+            now=machine.now,
         ),
-        iam_credentials=IamCredentials(
-            transport,
+        impersonate=partial(
+            impersonate,
+            sender=transport,
+            provider=settings.provider,
             host=settings.iam_credentials_host,
             now=machine.now,
-            provider=settings.provider,
         ),
         federated_tokens=federated,
     )
-    vending = Vending(store.current, mint, vended)
-    on_restore = (
-        transport.close,
-        vended.clear,
-        federated.clear,
-        authenticator.keys.restored,
-        store.restored,
-        *on_restore,
-    )
     return Api(
         _life(
-            runtime,
+            machine,
             audit_key=settings.audit_key,
             budget=settings.budget,
             fail_closed=settings.audit_required,
-            on_restore=on_restore,
+            on_restore=(
+                transport.close,
+                vended.clear,
+                federated.clear,
+                keys.restored,
+                store.restored,
+                *on_restore,
+            ),
         ),
-        Backend(authenticator, vending, settings.audience),
+        Backend(
+            Authenticator(
+                keys,
+                advice,
+                settings.issuers,
+                easy_auth=settings.easy_auth,
+                function=settings.function,
+                aws_requests=verify,
+            ),
+            Vending(store.current, mint, vended),
+            settings.audience,
+        ),
     )
 
 
-def misconfigured(wrong: Misconfigured, runtime: Runtime) -> Api:
-    """An endpoint that answers every route with why it cannot do better: one that did not load
-    would show its callers nothing but the platform's own error.
-    """
-    if isinstance(wrong, SettingsError):
-        # Of its policy's problems, the store has told the operator already.
-        for problem in wrong.problems:
-            runtime.report(problem)
-    return Api(_life(runtime), wrong)
-
-
 def _life(
-    runtime: Runtime,
+    machine: Machine,
     *,
     audit_key: bytes = b"",
     budget: float = 1.0,
@@ -202,11 +217,11 @@ def _life(
     on_restore: tuple[Callable[[], None], ...] = (),
 ) -> Endpoint:
     return Endpoint(
-        audit=AuditLog(runtime.sink, instance=str(uuid.uuid4()), fingerprint_key=audit_key),
+        audit=AuditLog(machine.sink, instance=str(uuid.uuid4()), fingerprint_key=audit_key),
         budget=budget,
         fail_closed=fail_closed,
-        now=runtime.machine.now,
-        monotonic=runtime.machine.monotonic,
-        report=runtime.report,
+        now=machine.now,
+        monotonic=machine.monotonic,
+        report=machine.report,
         on_restore=on_restore,
     )

@@ -13,15 +13,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, assert_never
 
-from tokenvend.caller.aws import (
-    FunctionBinding,
-    GatewayBinding,
-    check_gateway,
-    iam_caller,
-    lambda_caller,
-)
+from tokenvend.caller.aws import OwnFunction, check_gateway, iam_caller, lambda_caller
 from tokenvend.caller.entra import from_client_principal
 from tokenvend.caller.signed_jwt import check_times, read_unverified, refused, verified_claims
 from tokenvend.errors import InvalidRequest, Unauthenticated
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
     from tokenvend.model import AwsCaller, Caller, HttpRequest, PlatformIdentity
 
-    # aws_request.verify_aws_request with its settings: token, audience, now, deadline -> caller.
+    # aws_request.verify_aws_request as configured: token, audience, now, deadline -> caller.
     VerifyAwsRequest = Callable[[Secret, str, float, Deadline], AwsCaller]
 
 _JWT_TYPES = (SubjectTokenType.JWT, "urn:ietf:params:oauth:token-type:id_token")
@@ -48,21 +42,18 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
 class Issuer(Protocol):
-    """Somebody whose tokens prove who is calling, and the caller that they prove."""
+    """Somebody whose tokens prove who is calling, and the caller that they prove.
+
+    `algorithms`: what it may sign with. `times`: those that its tokens must have, of `exp`, `iat`
+    and `nbf`.
+    """
+
+    algorithms: ClassVar[frozenset[str]]
+    times: ClassVar[tuple[str, ...]]
 
     @property
     def source(self) -> KeySource:
         """Its name, exactly as its tokens spell it, and where its keys are."""
-        ...
-
-    @property
-    def algorithms(self) -> frozenset[str]:
-        """What it may sign with."""
-        ...
-
-    @property
-    def times(self) -> tuple[str, ...]:
-        """The times that its tokens must have, of `exp`, `iat` and `nbf`."""
         ...
 
     def caller(self, claims: Mapping[str, Any]) -> Caller:
@@ -83,8 +74,7 @@ class Authenticator:
     advice: str
     issuers: Mapping[str, Issuer] = field(default_factory=dict)
     easy_auth: bool = False
-    gateway: GatewayBinding | None = None
-    function: FunctionBinding | None = None
+    function: OwnFunction = field(default_factory=OwnFunction)
     aws_requests: VerifyAwsRequest | None = None
 
     def authenticate(self, request: HttpRequest, now: float, deadline: Deadline) -> Caller:
@@ -124,19 +114,24 @@ class Authenticator:
 
         The issuer it claims is looked up first: a stranger's token starts no request.
         """
-        unverified = read_unverified(token)
-        issuer = self._issuer(unverified.unverified_issuer)
-        claims = verified_claims(unverified, issuer.source, issuer.algorithms, self.keys, deadline)
+        algorithm, kid, unverified_issuer = read_unverified(token)
+        issuer = self._issuer(unverified_issuer)
+        if algorithm not in issuer.algorithms:
+            raise refused(cause="token algorithm is not one its issuer may use")
+        key = self.keys.find(issuer.source, kid, deadline)
+        if key is None:
+            raise refused(cause=f"{issuer.source.issuer} has no such key")
+        claims = verified_claims(token, key, algorithm)
         check_times(claims, now, issuer.times)
         return issuer.caller(claims)
 
     def _platform_caller(self, platform: PlatformIdentity) -> Caller:
         match platform:
             case AwsIamIdentity():
-                return iam_caller(platform, self.gateway)
+                return iam_caller(platform, self.function)
             case AwsJwtIdentity():
                 # Its authorizer has verified signature and times.
-                check_gateway(platform, self.gateway)
+                check_gateway(platform, self.function)
                 claims = {name: _parsed(text) for name, text in platform.claims.items()}
                 return self._issuer(platform.claims.get("iss", "")).caller(claims)
             case LambdaInvocation():

@@ -33,48 +33,35 @@ _DETAIL_INVOKE = "Invoke one of the function's aliases: the alias says who is ca
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayBinding:
-    """Whose events count: the account that owns the APIs (12 digits), and the APIs' ids.
+class OwnFunction:
+    """The function that we are, whose aliases are callers; empty: nothing on AWS is believed.
 
-    For a Function URL the id is the first label of its host name. `alias`: the one that the
-    gateways invoke, empty where they invoke the function itself.
+    `account`: its own and its gateways', 12 digits. `api_ids`: of the APIs whose events count, for
+    a Function URL the first label of its host name. `alias`: the one that they invoke, empty where
+    they invoke the function itself.
     """
 
-    account: str
-    api_ids: frozenset[str]
+    account: str = ""
+    name: str = ""
+    api_ids: frozenset[str] = frozenset()
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionBinding:
-    """The function whose aliases are callers: its account (12 digits) and name."""
-
-    account: str
-    function_name: str
-
-
-def check_gateway(
-    identity: AwsIamIdentity | AwsJwtIdentity, binding: GatewayBinding | None
-) -> None:
+def check_gateway(identity: AwsIamIdentity | AwsJwtIdentity, own: OwnFunction) -> None:
     """Whether our own gateway made the event. Raises Unauthenticated."""
-    ours = (
-        binding is not None
-        and identity.api_id in binding.api_ids
-        and identity.api_account == binding.account
-    )
-    if not ours:
+    if identity.api_id not in own.api_ids or identity.api_account != own.account:
         raise Unauthenticated(_DETAIL_GATEWAY, cause="event not from our gateway")
     # An alias is a caller of its own: who may invoke `function:etl` and nothing else could write
     # an event of our API's in the name of anybody.
     _, _, qualifier = identity.function_arn.partition(":function:")[2].partition(":")
-    if binding is not None and qualifier != binding.alias:
+    if qualifier != own.alias:
         cause = "gateway event through a qualifier that the gateway does not invoke"
         raise Unauthenticated(_DETAIL_GATEWAY, cause=cause)
 
 
-def iam_caller(identity: AwsIamIdentity, binding: GatewayBinding | None) -> AwsCaller:
+def iam_caller(identity: AwsIamIdentity, own: OwnFunction) -> AwsCaller:
     """The IAM principal that signed the request. Raises Unauthenticated."""
-    check_gateway(identity, binding)
+    check_gateway(identity, own)
     return principal(identity.principal_arn, identity.account, identity.organization)
 
 
@@ -100,18 +87,12 @@ def principal(arn: str, account: str, organization: str = "") -> AwsCaller:
     )
 
 
-def lambda_caller(invocation: LambdaInvocation, binding: FunctionBinding | None) -> LambdaCaller:
+def lambda_caller(invocation: LambdaInvocation, own: OwnFunction) -> LambdaCaller:
     """The alias that was invoked. Raises Unauthenticated."""
     invoked = LAMBDA_ARN.fullmatch(invocation.function_arn)
-    ours = (
-        binding is not None
-        and invoked is not None
-        and invoked["account"] == binding.account
-        and invoked["name"] == binding.function_name
-    )
-    if invoked is None or not ours:
+    if invoked is None or (invoked["account"], invoked["name"]) != (own.account, own.name):
         raise Unauthenticated(_DETAIL_INVOKE, cause="invoked ARN is not our function's")
     qualifier = invoked["qualifier"] or ""
     if not LAMBDA_ALIAS.fullmatch(qualifier):
         raise Unauthenticated(_DETAIL_INVOKE, cause="invoked without an alias")
-    return LambdaCaller(alias=qualifier, account=invoked["account"])
+    return LambdaCaller(alias=qualifier, account=own.account)

@@ -10,7 +10,7 @@ CVE-2022-2385).
 Refused without a call: everything that is not exactly that request, regions that are not
 configured, dates outside MAX_AGE and MAX_SKEW, a target resource that is not ours or not signed. A
 request without a signed target was meant for nobody in particular, and whoever sees it can send it
-here: `require_signed_audience = False` accepts that, for google-auth in Python and Node, which do
+here: without `require_signed_audience` it counts, for google-auth in Python and Node, which do
 not sign it. Inside MAX_AGE the same request may come more than once: Google's Node client repeats
 it, and one instance could not see what another was sent anyway.
 
@@ -21,24 +21,22 @@ requests"; AWS STS API Reference 2011-06-15.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from tokenvend.caller.aws import principal
-from tokenvend.errors import InvalidRequest, TokenvendError, Unauthenticated
+from tokenvend.errors import InvalidRequest, Unauthenticated, UpstreamUnavailable
 from tokenvend.identity import aws_sts
 from tokenvend.transport import Call
 from tokenvend.wire.objects import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tokenvend.deadline import Deadline
     from tokenvend.model import AwsCaller, Secret
-    from tokenvend.transport import Answer, Sender
+    from tokenvend.transport import Sender
 
 MAX_TOKEN = 16 * 1024
 """Characters of the URL-encoded token; a session token takes 1 to 4 KB of it."""
@@ -51,13 +49,10 @@ TARGET = "x-goog-cloud-target-resource"
 _GOOGLE = ("//iam.googleapis.com/", "https://iam.googleapis.com/")
 
 # Compared as text, not parsed: every other spelling of these two parameters is another request.
-_QUERIES = frozenset(
-    {
-        "Action=GetCallerIdentity&Version=2011-06-15",
-        "Version=2011-06-15&Action=GetCallerIdentity",
-    }
+_QUERIES = (
+    "?Action=GetCallerIdentity&Version=2011-06-15",
+    "?Version=2011-06-15&Action=GetCallerIdentity",
 )
-_URL = re.compile(r"https://(?P<host>[^/?#]*)/?\?(?P<query>.*)")
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[A-Za-z0-9]{16,128})/(?P<day>[0-9]{8})/"
     r"(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,32})/aws4_request, ?"
@@ -76,57 +71,46 @@ _REQUIRED = ("authorization", "host", "x-amz-date", TARGET)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class AwsSubjectTokenSettings:
-    """Whose signed requests count. `regions`: AWS regions whose STS we ask."""
-
-    regions: frozenset[str]
-    require_signed_audience: bool = True
-
-    @property
-    def hosts(self) -> Mapping[str, str]:
-        """Regions by the host of their AWS STS; the hosts are for the transport's list too."""
-        return {aws_sts.host(region): region for region in self.regions}
-
-
 def verify_aws_request(
     token: Secret,
     audience: str,
     now: float,
     deadline: Deadline,
     *,
-    settings: AwsSubjectTokenSettings,
+    regions: Mapping[str, str],
+    require_signed_audience: bool,
     sender: Sender,
 ) -> AwsCaller:
     """The IAM principal that signed the request. `now`: epoch seconds.
 
     `token` is the subject token as the form or JSON field held it, still URL-encoded itself.
     `audience`: what it must name in x-goog-cloud-target-resource, this endpoint or a grant of its.
-    Raises InvalidRequest for what is not such a request, Unauthenticated for one that proves
-    nothing to us, RateLimited, UpstreamUnavailable or DeadlineExceeded for AWS STS's part.
+    `regions`: whose AWS STS we ask, by its host. Raises InvalidRequest for what is not such a
+    request, Unauthenticated for one that proves nothing to us, RateLimited, UpstreamUnavailable or
+    DeadlineExceeded for AWS STS's part.
     """
     document = _read(token)
-    hosts = settings.hosts
-    host = _host_of(document, hosts)
+    host = _host_of(document, regions)
     headers = _headers(document.get("headers"), host)
-    signed = _check_signature(headers, hosts[host], now)
+    signed = _check_signature(headers, regions[host], now)
     _check_target(headers[TARGET], audience)
-    if settings.require_signed_audience and TARGET not in signed:
+    if require_signed_audience and TARGET not in signed:
         raise Unauthenticated(
             f"The request's {TARGET} must be among its signed headers.",
             cause="AWS subject token with an unsigned audience",
         )
     call = Call(
         "POST",
-        f"https://{host}/?Action=GetCallerIdentity&Version=2011-06-15",
+        f"https://{host}/{_QUERIES[0]}",
         # The transport sets Host from the URL, to the value that was signed.
         {name: headers[name] for name in ("authorization", *signed) if name != "host"},
     )
     answer = sender.send(call, deadline, repeatable=True)
-    arn, account = _identity(answer, now)
-    if arn.split(":")[1:2] != [aws_sts.partition(hosts[host])]:
-        raise aws_sts.unusable("AWS STS named a principal of another partition")
-    return principal(arn, account)
+    result = aws_sts.result(answer, "GetCallerIdentity", now, _refused)
+    arn = aws_sts.text(result, "Arn")
+    if arn.split(":")[1:2] != [aws_sts.partition(regions[host])]:
+        raise UpstreamUnavailable(cause="AWS STS named a principal of another partition")
+    return principal(arn, aws_sts.text(result, "Account"))
 
 
 def _read(token: Secret) -> dict[str, Any]:
@@ -144,20 +128,16 @@ def _read(token: Secret) -> dict[str, Any]:
     return document
 
 
-def _host_of(document: Mapping[str, Any], hosts: Mapping[str, str]) -> str:
+def _host_of(document: Mapping[str, Any], hosts: Collection[str]) -> str:
     """The host of a configured region's AWS STS that the request is for."""
-    url, method = document["url"], document["method"]
-    match = _URL.fullmatch(url) if isinstance(url, str) else None
-    if method != "POST" or match is None or match["query"] not in _QUERIES:
-        raise InvalidRequest(
-            "The signed request must be POST https://sts.REGION.amazonaws.com"
-            "?Action=GetCallerIdentity&Version=2011-06-15."
-        )
-    if match["host"] not in hosts:
-        raise InvalidRequest(
-            "The signed request is not for AWS STS in a region that this endpoint accepts."
-        )
-    return match["host"]
+    for host in hosts:
+        urls = [f"https://{host}{slash}{query}" for slash in ("", "/") for query in _QUERIES]
+        if document["method"] == "POST" and document["url"] in urls:
+            return host
+    raise InvalidRequest(
+        f"The signed request must be POST https://sts.REGION.amazonaws.com{_QUERIES[0]}, in a "
+        "region that this endpoint accepts."
+    )
 
 
 def _headers(entries: object, host: str) -> dict[str, str]:
@@ -235,22 +215,8 @@ def _check_target(target: str, audience: str) -> None:
         )
 
 
-def _identity(answer: Answer, now: float) -> tuple[str, str]:
-    """ARN and account in AWS STS's answer."""
-    if answer.status != HTTPStatus.OK:
-        raise _refusal(answer, now)
-    result = aws_sts.result(answer, "GetCallerIdentity")
-    return aws_sts.text(result, "Arn"), aws_sts.text(result, "Account")
-
-
-def _refusal(answer: Answer, now: float) -> TokenvendError:
-    throttled = aws_sts.throttling(answer, now)
-    if throttled is not None:
-        return throttled
-    cause = f"AWS STS answered {answer.status}, {aws_sts.error_code(answer)}"
-    if answer.status in {400, 401, 403}:
-        return Unauthenticated(
-            "AWS does not accept the signed request: sign a new one with valid credentials.",
-            cause=cause,
-        )
-    return aws_sts.unusable(cause)
+def _refused(status: int, code: str) -> Unauthenticated:
+    return Unauthenticated(
+        "AWS does not accept the signed request: sign a new one with valid credentials.",
+        cause=f"AWS STS answered {status}, {code}",
+    )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOGIN_HOST = "login.microsoftonline.com"
 MAX_CLIENT_PRINCIPAL = 32 * 1024
 
-_V1, _V2 = "1.0", "2.0"
+_V1, _V2 = VERSIONS = ("1.0", "2.0")
 # By what its tokens' `ver` says, as Entra's multi-tenant documents spell them.
 _ISSUERS = {
     _V1: "https://sts.windows.net/{tenantid}/",
@@ -50,39 +50,22 @@ _CLAIM_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class EntraSettings:
-    """Which Entra tokens count.
+class TenantIssuer:
+    """One of a configured tenant's two issuers; `version`: what its tokens' `ver` says.
 
-    `tenants`: tenant ids, lower-case GUIDs. `audiences`: our own application's client id and
-    identifier URIs; never the audience of Google's provider, whose tokens Google would take.
-    `allow_users`: accept people's tokens too. `required_roles`: app roles that every caller needs.
+    `tenant`: a lower-case GUID. `audiences`: our own application's client id and identifier URIs;
+    never the audience of Google's provider, whose tokens Google would take. `allow_users`: accept
+    people's tokens too. `required_roles`: app roles that every caller needs.
     """
 
-    tenants: frozenset[str]
-    audiences: frozenset[str]
-    allow_users: bool = False
-    required_roles: frozenset[str] = frozenset()
-
-    @property
-    def issuers(self) -> tuple[TenantIssuer, ...]:
-        """Both issuers of every tenant."""
-        return tuple(
-            TenantIssuer(tenant, version, self)
-            for tenant in sorted(self.tenants)
-            for version in _ISSUERS
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TenantIssuer:
-    """One of a configured tenant's two issuers; `version`: what its tokens' `ver` says."""
-
-    algorithms: ClassVar = frozenset({"RS256"})
-    times: ClassVar = ("exp", "iat", "nbf")
+    algorithms: ClassVar[frozenset[str]] = frozenset({"RS256"})
+    times: ClassVar[tuple[str, ...]] = ("exp", "iat", "nbf")
 
     tenant: str
     version: str
-    settings: EntraSettings
+    audiences: frozenset[str]
+    allow_users: bool = False
+    required_roles: frozenset[str] = frozenset()
 
     @property
     def source(self) -> KeySource:
@@ -100,7 +83,7 @@ class TenantIssuer:
 
     def caller(self, claims: Mapping[str, Any]) -> EntraCaller:
         """The caller in claims that someone we believe has verified. Raises Unauthenticated."""
-        check_issuer_and_audience(claims, self.source.issuer, self.settings.audiences)
+        check_issuer_and_audience(claims, self.source.issuer, self.audiences)
         if claims.get("ver") != self.version:
             raise refused(cause="token version does not fit its issuer")
         if claims.get("tid") != self.tenant:
@@ -109,10 +92,10 @@ class TenantIssuer:
         app_id = _guid(claims, "appid" if self.version == _V1 else "azp")
         object_id = _guid(claims, "oid")
         is_user = not _is_application(claims)
-        if is_user and not self.settings.allow_users:
+        if is_user and not self.allow_users:
             raise refused(cause="token of a user where only applications may call")
         roles = _roles(claims)
-        if not self.settings.required_roles <= roles:
+        if not self.required_roles <= roles:
             raise refused(cause="token lacks a required app role")
         return EntraCaller(self.tenant, object_id, app_id, roles, is_user)
 

@@ -14,10 +14,10 @@ MAX_BYTES. RFC 7517 (key sets), OpenID Connect Discovery 1.0 section 4.3 (the is
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
 from tokenvend.transport import Call
@@ -45,7 +45,8 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 MAX_KID = 256
 
-_RETRY = "The issuer's keys cannot be had right now. Try again in a few seconds."
+# Of what the transport takes for a URL; not compiled before it is needed.
+_KEYS_URL = r"https://(?P<host>[a-z0-9.-]+)(?:[/?][!-\"$-\[\]-~]*)?"
 _PUBLIC_PARTS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}
 _ALGORITHM = {"RSA": "RS256", "EC": "ES256"}
 
@@ -81,8 +82,8 @@ class KeySets:
         Misconfigured where the transport may not reach it.
         """
         with self._lock:
-            held = self._sets.setdefault(source, _KeySet(source))
-        return held.find(kid, self._sender, self._now, deadline)
+            held = self._sets.setdefault(source, _KeySet(source, self._sender, self._now))
+        return held.find(kid, deadline)
 
     def restored(self) -> None:
         """Ask for every set anew before its lifespan ends; what is held serves until then."""
@@ -94,10 +95,12 @@ class KeySets:
 class _KeySet:
     """One issuer's keys and when they came. The lock is held by the thread that refreshes."""
 
-    def __init__(self, source: KeySource) -> None:
+    def __init__(self, source: KeySource, sender: Sender, now: Callable[[], float]) -> None:
         self._source = source
+        self._sender = sender
+        self._now = now
         self._lock = threading.Lock()
-        self._keys: Mapping[str, PyJWK] = {}
+        self._keys: Mapping[str, PyJWK | None] = {}
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._failed = False
@@ -108,73 +111,64 @@ class _KeySet:
         self._is_due = True
         self._tried_at = None
 
-    def find(
-        self, kid: str, sender: Sender, now: Callable[[], float], deadline: Deadline
-    ) -> PyJWK | None:
-        key = self._key(kid, now(), LIFESPAN)
+    def find(self, kid: str, deadline: Deadline) -> PyJWK | None:
+        key = self._key(kid, LIFESPAN)
         if key is not None and not self._is_due:
             return key
         # A set past its lifespan still serves while one thread asks for a new one.
-        is_held = self._key(kid, now(), STALE_LIMIT) is not None
+        is_held = self._key(kid, STALE_LIMIT) is not None
         if self._lock.acquire(timeout=0 if is_held else deadline.remaining()):
             try:
                 # Whoever waited for another thread's refresh finds its cooldown here.
-                if self._may_refresh(now()):
-                    self._refresh(sender, now, deadline.share() if is_held else deadline)
+                if self._may_refresh():
+                    self._refresh(deadline.share() if is_held else deadline)
             finally:
                 self._lock.release()
-        key = self._key(kid, now(), STALE_LIMIT)
+        key = self._key(kid, STALE_LIMIT)
         if key is None and (self._failed or self._fetched_at is None):
             # Unknown here may be fresh there: "no such key" would be a lie.
             raise UpstreamUnavailable(
-                _RETRY, cause=f"no keys from {self._source.issuer}", retry_after=FIRST_COOLDOWN
+                cause=f"no keys from {self._source.issuer}", retry_after=FIRST_COOLDOWN
             )
         return key
 
-    def _key(self, kid: str, now: float, lifespan: float) -> PyJWK | None:
-        return self._keys.get(kid) if _within(self._fetched_at, now, lifespan) else None
+    def _key(self, kid: str, lifespan: float) -> PyJWK | None:
+        return self._keys.get(kid) if self._is_within(self._fetched_at, lifespan) else None
 
-    def _may_refresh(self, now: float) -> bool:
+    def _may_refresh(self) -> bool:
         cooldown = FIRST_COOLDOWN if self._fetched_at is None else COOLDOWN
-        return not _within(self._tried_at, now, cooldown)
+        return not self._is_within(self._tried_at, cooldown)
 
-    def _refresh(self, sender: Sender, now: Callable[[], float], deadline: Deadline) -> None:
+    def _is_within(self, since: float | None, seconds: float) -> bool:
+        # A clock set back makes an age negative; such a set is asked for anew, not kept for years.
+        return since is not None and 0 <= self._now() - since < seconds
+
+    def _refresh(self, deadline: Deadline) -> None:
         self._failed = True
         try:
-            self._keys = _fetch(self._source, sender, deadline)
+            self._keys = _fetch(self._source, self._sender, deadline)
         except (UpstreamUnavailable, DeadlineExceeded):
             return  # the last good set stays; `find` answers for its age
         finally:
             # Counted from the end: those who waited for a slow failure must not repeat it in turn.
-            self._tried_at = now()
+            self._tried_at = self._now()
         self._failed = self._is_due = False
         self._fetched_at = self._tried_at
 
 
-def _within(since: float | None, now: float, seconds: float) -> bool:
-    # A clock set back makes an age negative; such a set is asked for anew, not kept for years.
-    return since is not None and 0 <= now - since < seconds
-
-
-def _fetch(source: KeySource, sender: Sender, deadline: Deadline) -> dict[str, PyJWK]:
+def _fetch(source: KeySource, sender: Sender, deadline: Deadline) -> dict[str, PyJWK | None]:
     uri = source.jwks_uri or _discover(source, sender, deadline)
     entries = _get(uri, sender, deadline).get("keys")
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-        raise UpstreamUnavailable(_RETRY, cause=f"no key set of {source.issuer} at {uri}")
-    keys: dict[str, PyJWK] = {}
-    ambiguous: set[str] = set()
+        raise UpstreamUnavailable(cause=f"no key set of {source.issuer} at {uri}")
+    keys: dict[str, PyJWK | None] = {}
     for entry in entries:
         key = _usable(entry, source)
-        if key is None:
-            continue
-        kid = str(key.key_id)
-        if kid in keys:
-            ambiguous.add(kid)
-        keys[kid] = key
-    for kid in ambiguous:
-        del keys[kid]
-    if not keys:
-        raise UpstreamUnavailable(_RETRY, cause=f"no usable key of {source.issuer} at {uri}")
+        if key is not None:
+            # An id that names two keys names none.
+            keys[str(key.key_id)] = None if key.key_id in keys else key
+    if not any(keys.values()):
+        raise UpstreamUnavailable(cause=f"no usable key of {source.issuer} at {uri}")
     return keys
 
 
@@ -183,38 +177,26 @@ def _discover(source: KeySource, sender: Sender, deadline: Deadline) -> str:
         source.issuer.rstrip("/") + "/.well-known/openid-configuration", sender, deadline
     )
     if document.get("issuer") != source.issuer:
-        raise UpstreamUnavailable(_RETRY, cause=f"discovery of {source.issuer} names another one")
+        raise UpstreamUnavailable(cause=f"discovery of {source.issuer} names another one")
     uri = document.get("jwks_uri")
     # The document is the issuer's word, not the operator's: it cannot send us to any host it likes.
-    if not isinstance(uri, str) or not _plain_https(uri, source.hosts):
+    # The whole authority is compared: a port or userinfo makes another host.
+    parts = re.fullmatch(_KEYS_URL, uri if isinstance(uri, str) else "")
+    if parts is None or parts["host"] not in source.hosts:
         raise UpstreamUnavailable(
-            _RETRY, cause=f"jwks_uri of {source.issuer} is not https on a host listed for it"
+            cause=f"jwks_uri of {source.issuer} is not https on a host listed for it"
         )
-    return uri
-
-
-def _plain_https(uri: str, hosts: frozenset[str]) -> bool:
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return False
-    # The transport takes no other text for a URL, and would blame our settings for it.
-    is_visible = uri.isascii() and uri.isprintable() and not set(uri) & {" ", "\\"}
-    # Comparing the whole authority refuses a port and userinfo along with another host.
-    is_listed = parts.scheme == "https" and parts.netloc in hosts
-    return is_visible and is_listed and not parts.fragment
+    return parts[0]
 
 
 def _get(url: str, sender: Sender, deadline: Deadline) -> dict[str, object]:
     call = Call("GET", url, {"accept": "application/json"})
     answer = sender.send(call, deadline, repeatable=True)
     if answer.status != 200 or len(answer.body) > MAX_BYTES:  # noqa: PLR2004 - HTTP's own number
-        raise UpstreamUnavailable(
-            _RETRY, cause=f"{url} answered {answer.status}, {len(answer.body)} bytes"
-        )
+        raise UpstreamUnavailable(cause=f"{url} answered {answer.status}, {len(answer.body)} bytes")
     document = answer.json()
     if not isinstance(document, dict):
-        raise UpstreamUnavailable(_RETRY, cause=f"{url} did not answer a JSON object")
+        raise UpstreamUnavailable(cause=f"{url} did not answer a JSON object")
     return document
 
 

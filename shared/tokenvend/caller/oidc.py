@@ -36,8 +36,8 @@ class OidcIssuer:
     issuer's own host or one of `jwks_hosts` (Google's keys, for one, lie on www.googleapis.com).
     """
 
-    algorithms: ClassVar = ALGORITHMS
-    times: ClassVar = ("exp", "iat")
+    algorithms: ClassVar[frozenset[str]] = ALGORITHMS
+    times: ClassVar[tuple[str, ...]] = ("exp", "iat")
 
     issuer: str
     audiences: frozenset[str]

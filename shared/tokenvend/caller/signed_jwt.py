@@ -10,7 +10,6 @@ by their `typ`. RFC 7515, RFC 7519, RFC 8725.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tokenvend.audit.record import MAX_CLAIMS, MAX_TEXT
@@ -21,8 +20,8 @@ from tokenvend.wire.objects import read_object
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from tokenvend.caller.jwks import KeySets, KeySource
-    from tokenvend.deadline import Deadline
+    from jwt import PyJWK
+
     from tokenvend.model import Secret
 
 MAX_TOKEN = 16 * 1024
@@ -41,23 +40,13 @@ _TYPES = frozenset({"JWT", "AT+JWT", "APPLICATION/AT+JWT"})
 _MAX_TIME = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedToken:
-    """A well-formed JWT that proves nothing yet."""
-
-    value: Secret
-    algorithm: str
-    kid: str
-    unverified_issuer: str
-
-
 def refused(*, cause: str) -> Unauthenticated:
     """The one refusal for every wrong token: its text does not tell what was wrong with it."""
     return Unauthenticated(_DETAIL, cause=cause)
 
 
-def read_unverified(token: Secret) -> UnverifiedToken:
-    """What the token says of itself. Raises Unauthenticated."""
+def read_unverified(token: Secret) -> tuple[str, str, str]:
+    """Algorithm, key id and issuer as the token tells them of itself. Raises Unauthenticated."""
     text = token.reveal()
     if len(text) > MAX_TOKEN:
         raise refused(cause="token too long")
@@ -75,36 +64,21 @@ def read_unverified(token: Secret) -> UnverifiedToken:
         raise refused(cause="token is of another type")
     if not isinstance(kid, str) or not kid or not isinstance(issuer, str):
         raise refused(cause="token without kid or iss")
-    return UnverifiedToken(token, algorithm, kid, issuer)
+    return algorithm, kid, issuer
 
 
-def verified_claims(
-    token: UnverifiedToken,
-    source: KeySource,
-    algorithms: Collection[str],
-    keys: KeySets,
-    deadline: Deadline,
-) -> Mapping[str, Any]:
-    """The claims, once the issuer's key proved the signature. Nothing in them is checked yet.
+def verified_claims(token: Secret, key: PyJWK, algorithm: str) -> Mapping[str, Any]:
+    """The claims, once the key proved the signature. Nothing in them is checked yet.
 
-    Raises Unauthenticated, and UpstreamUnavailable where the issuer's keys cannot be had.
+    Raises Unauthenticated.
     """
-    if token.algorithm not in algorithms:
-        raise refused(cause="token algorithm is not one its issuer may use")
-    key = keys.find(source, token.kid, deadline)
-    if key is None:
-        raise refused(cause=f"{source.issuer} has no such key")
     from jwt import PyJWS, PyJWTError  # noqa: PLC0415 - heavy, and most requests never need it
 
     try:
-        payload = PyJWS().decode(token.value.reveal(), key, algorithms=[token.algorithm])
-    except PyJWTError:
+        return read_object(PyJWS().decode(token.reveal(), key, algorithms=[algorithm]))
+    except (PyJWTError, ValueError):
         # Not chained: the library's messages quote the token's header.
         raise refused(cause="token signature does not verify") from None
-    try:
-        return read_object(payload)
-    except ValueError:
-        raise refused(cause="token claims are not strict JSON") from None
 
 
 def check_issuer_and_audience(

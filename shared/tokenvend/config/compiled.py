@@ -9,29 +9,26 @@ identity endpoint. `Settings.environ` hands them to `identity` and to the AWS po
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tokenvend.caller.aws import FunctionBinding, GatewayBinding
-from tokenvend.caller.aws_request import AwsSubjectTokenSettings
-from tokenvend.caller.entra import EntraSettings
+from tokenvend.caller.aws import OwnFunction
+from tokenvend.caller.entra import VERSIONS, TenantIssuer
 from tokenvend.config import settings as table
 from tokenvend.config.settings import SETTINGS
-from tokenvend.config.values import aws_region, function_name, proxy
 from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import iamcredentials_host
 from tokenvend.google.sts import sts_host
 from tokenvend.identity import aws_sts
-from tokenvend.policy_source import AzureSource, PackagedFile
+from tokenvend.policy_source import AppConfigProfile, AzureSource, SsmParameter
 from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from tokenvend.caller import Issuer
     from tokenvend.config.settings import Cloud, Setting
-    from tokenvend.identity.aws_session import OwnRole
     from tokenvend.policy_source import Source
 
 
@@ -48,11 +45,16 @@ class SettingsError(Misconfigured):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What both clouds' endpoints are made of. `budget`: seconds one request may take.
+    """What an endpoint is made of; of the other cloud's all is empty.
 
-    `provider`: Google's, by its full name. `audience`: this endpoint's name in token exchanges,
-    empty where it takes none. `issuers`: whose tokens count, by their names. `root`: what a
-    packaged policy's path is relative to. `environ`: live, for credentials that rotate.
+    `provider`: Google's, by its full name. `policy`: relative to `root` where it is packaged.
+    `issuers`: whose tokens count, by their names. `audience`: this endpoint's name in token
+    exchanges, empty where it takes none. `aws_regions`: those whose AWS STS may verify callers'
+    signed requests, by its host. `budget`: seconds one request may take. `environ`: live, for
+    credentials that rotate. `function`, `region`, `role`: our own on AWS, `role` by its ARN, empty
+    where callers cannot be named to Google. `federation_audience`: what our managed identity's
+    token for Google names; `client_id`: of a user-assigned identity, empty for the system-assigned
+    one. `easy_auth`: see `Authenticator`.
     """
 
     provider: str
@@ -64,143 +66,103 @@ class Settings:
     issuers: Mapping[str, Issuer]
     allow_users: bool
     audience: str
-    aws_requests: AwsSubjectTokenSettings | None
+    aws_regions: Mapping[str, str]
+    require_signed_audience: bool
     budget: float
     cache_entries: int
     audit_required: bool
     audit_key: bytes = field(repr=False)
     environ: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnAws:
-    """What an endpoint on AWS has besides. `role` None: callers cannot be named to Google."""
-
+    function: OwnFunction
     region: str
-    gateway: GatewayBinding | None
-    function: FunctionBinding | None
-    role: OwnRole | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnAzure:
-    """What an endpoint on Azure has besides.
-
-    `federation_audience`: what our managed identity's token for Google names. `client_id`: of a
-    user-assigned identity, empty for the system-assigned one. `easy_auth`: see `Authenticator`.
-    """
-
+    role: str
     federation_audience: str
     client_id: str
     easy_auth: bool
 
 
-def aws_settings(environ: Mapping[str, str]) -> tuple[Settings, OnAws]:
-    """The settings of an endpoint on AWS. Raises SettingsError."""
-    read = _Reader(environ, "AWS")
-    region = read.given("AWS_REGION", aws_region, "Lambda sets it to the function's region")
-    name = read.given("AWS_LAMBDA_FUNCTION_NAME", function_name)
-    account, api_ids = read(table.AWS_ACCOUNT), read(table.AWS_API_IDS)
-    alias, role = read(table.AWS_GATEWAY_ALIAS), read(table.AWS_ROLE_ARN)
-    read.needs(table.AWS_API_IDS, table.AWS_ACCOUNT)
-    read.needs(table.AWS_GATEWAY_ALIAS, table.AWS_API_IDS)
-    _, partition, _, _, role_account, _ = role.arn.split(":", 5) if role else [""] * 6
-    if role and account and role_account != account:
-        read.problem(table.AWS_ROLE_ARN, "is of another account than TOKENVEND_AWS_ACCOUNT")
-    if role and region and partition != aws_sts.partition(region):
-        read.problem(table.AWS_ROLE_ARN, "is of another partition than AWS_REGION")
-    settings = _settings(read, [aws_sts.host(region)] if role and region else [])
-    read.finish()
-    return settings, OnAws(
-        region=region,
-        gateway=GatewayBinding(account, api_ids, alias or "") if account and api_ids else None,
-        function=FunctionBinding(account, name) if account and name else None,
-        role=role,
-    )
+# What means nothing without another.
+_NEEDS = (
+    (table.AWS_API_IDS, table.AWS_ACCOUNT),
+    (table.AWS_GATEWAY_ALIAS, table.AWS_API_IDS),
+    (table.ENTRA_TENANTS, table.ENTRA_AUDIENCES),
+    (table.ENTRA_AUDIENCES, table.ENTRA_TENANTS),
+    (table.ENTRA_ALLOW_USERS, table.ENTRA_TENANTS),
+    (table.ENTRA_REQUIRED_ROLES, table.ENTRA_TENANTS),
+    (table.EASY_AUTH, table.ENTRA_TENANTS),
+    (table.AWS_REGIONS, table.AUDIENCE),
+    (table.AWS_UNSIGNED_AUDIENCE, table.AWS_REGIONS),
+)
 
 
-def azure_settings(environ: Mapping[str, str]) -> tuple[Settings, OnAzure]:
-    """The settings of an endpoint on Azure. Raises SettingsError."""
-    read = _Reader(environ, "Azure")
-    federation = read(table.AZURE_FEDERATION_AUDIENCE)
-    client_id, easy_auth = read(table.AZURE_CLIENT_ID), read(table.EASY_AUTH)
-    read.needs(table.EASY_AUTH, table.ENTRA_TENANTS)
-    # A token that callers may get would be worth something at Google, and ours here.
-    for setting, audiences in {
-        table.ENTRA_AUDIENCES: read(table.ENTRA_AUDIENCES),
-        table.AUDIENCE: {read(table.AUDIENCE)},
-        table.OIDC_ISSUERS: {
-            name for issuer in read(table.OIDC_ISSUERS) for name in issuer.audiences
-        },
-    }.items():
-        if federation and federation in audiences:
-            read.problem(
-                setting,
-                "holds TOKENVEND_AZURE_FEDERATION_AUDIENCE: callers need an audience of their own",
-            )
-    settings = _settings(read, [])
-    read.finish()
-    return settings, OnAzure(
-        federation_audience=federation, client_id=client_id or "", easy_auth=easy_auth
-    )
-
-
-def _settings(read: _Reader, hosts: Iterable[str]) -> Settings:
-    environ = read.environ
-    universe, sts_region = read(table.UNIVERSE_DOMAIN), read(table.GOOGLE_STS_REGION)
-    sts, iam_credentials = sts_host(universe, sts_region or ""), iamcredentials_host(universe)
-    policy, issuers, aws_requests = _policy(read), _issuers(read), _aws_requests(read)
-    key_hosts = {host for issuer in issuers.values() for host in issuer.source.hosts}
-    return Settings(
+def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
+    """The settings of an endpoint on this cloud. Raises SettingsError."""
+    read = _Reader(environ, cloud)
+    universe, region = read(table.UNIVERSE_DOMAIN), read(table.AWS_REGION)
+    sts = sts_host(universe, read(table.GOOGLE_STS_REGION))
+    iam_credentials = iamcredentials_host(universe)
+    issuers, role = _issuers(read), _role(read, region)
+    aws_regions = {aws_sts.host(each): each for each in read(table.AWS_REGIONS)}
+    hosts = {*aws_regions, *(host for each in issuers.values() for host in each.source.hosts)}
+    if role and region:
+        hosts.add(aws_sts.host(region))
+    settings = Settings(
         provider=read(table.GOOGLE_PROVIDER),
         sts_host=sts,
         iam_credentials_host=iam_credentials,
-        policy=policy,
+        policy=_policy(read),
         root=Path(environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""),
         egress=Egress(
-            hosts=(
-                sts,
-                iam_credentials,
-                *sorted(key_hosts),
-                *(sorted(aws_requests.hosts) if aws_requests else []),
-                *hosts,
-            ),
+            hosts=(sts, iam_credentials, *sorted(hosts)),
             plain_hosts=PLATFORM_NETWORKS,
-            proxy=read.given("HTTPS_PROXY", proxy) or read.given("https_proxy", proxy),
+            proxy=read(table.HTTPS_PROXY) or read(replace(table.HTTPS_PROXY, name="https_proxy")),
             no_proxy=tuple((environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")),
             ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
         ),
         issuers=issuers,
         allow_users=read(table.ENTRA_ALLOW_USERS),
-        audience=read(table.AUDIENCE) or "",
-        aws_requests=aws_requests,
+        audience=read(table.AUDIENCE),
+        aws_regions=aws_regions,
+        require_signed_audience=not read(table.AWS_UNSIGNED_AUDIENCE),
         budget=read(table.BUDGET),
         cache_entries=read(table.CACHE_ENTRIES),
         audit_required=read(table.AUDIT_REQUIRED),
         audit_key=read(table.AUDIT_KEY),
         environ=environ,
+        function=OwnFunction(
+            account=read(table.AWS_ACCOUNT),
+            name=read(table.FUNCTION_NAME),
+            api_ids=read(table.AWS_API_IDS),
+            alias=read(table.AWS_GATEWAY_ALIAS),
+        ),
+        region=region,
+        role=role,
+        federation_audience=_federation_audience(read),
+        client_id=read(table.AZURE_CLIENT_ID),
+        easy_auth=read(table.EASY_AUTH),
     )
+    read.finish()
+    return settings
 
 
 def _policy(read: _Reader) -> Source:
     source = read(table.POLICY)
-    of = "Azure" if isinstance(source, AzureSource) else "AWS"
-    if not isinstance(source, PackagedFile) and of != read.cloud:
+    if isinstance(
+        source, AppConfigProfile | SsmParameter if read.cloud == "Azure" else AzureSource
+    ):
         read.problem(table.POLICY, f"names a source that a function on {read.cloud} cannot read")
     return source
 
 
 def _issuers(read: _Reader) -> Mapping[str, Issuer]:
-    entra = EntraSettings(
-        tenants=read(table.ENTRA_TENANTS),
-        audiences=read(table.ENTRA_AUDIENCES),
-        allow_users=read(table.ENTRA_ALLOW_USERS),
-        required_roles=read(table.ENTRA_REQUIRED_ROLES),
-    )
-    for setting in (table.ENTRA_AUDIENCES, table.ENTRA_ALLOW_USERS, table.ENTRA_REQUIRED_ROLES):
-        read.needs(setting, table.ENTRA_TENANTS)
-    read.needs(table.ENTRA_TENANTS, table.ENTRA_AUDIENCES)
-    every: list[Issuer] = [*entra.issuers, *read(table.OIDC_ISSUERS)]
+    audiences, allow_users = read(table.ENTRA_AUDIENCES), read(table.ENTRA_ALLOW_USERS)
+    roles = read(table.ENTRA_REQUIRED_ROLES)
+    every: list[Issuer] = [
+        TenantIssuer(tenant, version, audiences, allow_users, roles)
+        for tenant in read(table.ENTRA_TENANTS)
+        for version in VERSIONS
+    ]
+    every += read(table.OIDC_ISSUERS)
     by_name = {issuer.source.issuer: issuer for issuer in every}
     if len(by_name) < len(every):
         read.problem(
@@ -211,13 +173,34 @@ def _issuers(read: _Reader) -> Mapping[str, Issuer]:
     return by_name
 
 
-def _aws_requests(read: _Reader) -> AwsSubjectTokenSettings | None:
-    regions, unsigned = read(table.AWS_REGIONS), read(table.AWS_UNSIGNED_AUDIENCE)
-    read.needs(table.AWS_REGIONS, table.AUDIENCE)
-    read.needs(table.AWS_UNSIGNED_AUDIENCE, table.AWS_REGIONS)
-    return (
-        AwsSubjectTokenSettings(regions, require_signed_audience=not unsigned) if regions else None
-    )
+def _role(read: _Reader, region: str) -> str:
+    role, account = read(table.AWS_ROLE_ARN), read(table.AWS_ACCOUNT)
+    if role:
+        _, partition, _, _, its_account, _ = role.split(":", 5)
+        if account and its_account != account:
+            read.problem(table.AWS_ROLE_ARN, "is of another account than TOKENVEND_AWS_ACCOUNT")
+        if region and partition != aws_sts.partition(region):
+            read.problem(table.AWS_ROLE_ARN, "is of another partition than AWS_REGION")
+    return role
+
+
+def _federation_audience(read: _Reader) -> str:
+    federation = read(table.AZURE_FEDERATION_AUDIENCE)
+    # A token that callers may get would be worth something at Google, and ours here.
+    for setting, audiences in (
+        (table.ENTRA_AUDIENCES, read(table.ENTRA_AUDIENCES)),
+        (table.AUDIENCE, {read(table.AUDIENCE)}),
+        (
+            table.OIDC_ISSUERS,
+            {name for each in read(table.OIDC_ISSUERS) for name in each.audiences},
+        ),
+    ):
+        if federation and federation in audiences:
+            read.problem(
+                setting,
+                "holds TOKENVEND_AZURE_FEDERATION_AUDIENCE: callers need an audience of their own",
+            )
+    return federation
 
 
 class _Reader:
@@ -236,35 +219,23 @@ class _Reader:
         for setting in SETTINGS:
             if setting.only not in {None, cloud} and self._is_given(setting):
                 self.problem(setting, f"is for {setting.only} only, and this is {cloud}: remove it")
+        for setting, other in _NEEDS:
+            if self._is_given(setting) and not self._is_given(other):
+                self.problem(setting, f"needs {other.name} too: {other.meaning}")
 
     def __call__[T](self, setting: Setting[T]) -> T:
-        """The value of a setting; of a wrong one the default's, which nobody gets to see."""
-        text = self.environ.get(setting.name) or setting.default
-        if text is None:
-            self.problem(setting, f"is missing: set it to {setting.meaning}")
-        else:
-            try:
-                return setting.parse(text)
-            except ValueError as wrong:
-                self.problem(setting, str(wrong))
-        return cast("T", None) if setting.default is None else setting.parse(setting.default)
-
-    def given(self, name: str, parse: Callable[[str], str], missing: str = "") -> str:
-        """A variable that is not ours, empty where it is not set and need not be."""
-        text = self.environ.get(name, "")
-        try:
-            if text:
-                return parse(text)
-            if missing:
-                self._problems[f"{name} is missing: {missing}"] = None
-        except ValueError as wrong:
-            self._problems[f"{name} {wrong}"] = None
-        return ""
-
-    def needs(self, setting: Setting[Any], other: Setting[Any]) -> None:
-        """A setting that means nothing without another."""
-        if self._is_given(setting) and not self._is_given(other):
-            self.problem(setting, f"needs {other.name} too: {other.meaning}")
+        """The value of a setting; of the other cloud's and of a wrong one the default's."""
+        if setting.only in {None, self.cloud}:
+            text = self.environ.get(setting.name) or setting.default
+            if text is not None:
+                try:
+                    return setting.parse(text)
+                except ValueError as wrong:
+                    self.problem(setting, str(wrong))
+            else:
+                self.problem(setting, f"is missing: set it to {setting.meaning}")
+        # Of a setting without a default nobody gets to see this.
+        return cast("T", "") if setting.default is None else setting.parse(setting.default)
 
     def problem(self, setting: Setting[Any], what: str) -> None:
         """What is wrong with a setting, for the operator."""

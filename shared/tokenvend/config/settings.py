@@ -153,9 +153,11 @@ AWS_UNSIGNED_AUDIENCE = Setting(
     values.flag,
     "false",
 )
-BUDGET = Setting("TOKENVEND_BUDGET", "seconds one request may take", values.seconds(0.5, 25), "10")
+BUDGET = Setting(
+    "TOKENVEND_BUDGET", "seconds one request may take", values.number(float, 0.5, 25), "10"
+)
 CACHE_ENTRIES = Setting(
-    "TOKENVEND_CACHE_ENTRIES", "vended tokens kept at once", values.count(1, 100_000), "1024"
+    "TOKENVEND_CACHE_ENTRIES", "vended tokens kept at once", values.number(int, 1, 100_000), "1024"
 )
 AUDIT_REQUIRED = Setting(
     "TOKENVEND_AUDIT_REQUIRED",
@@ -173,3 +175,12 @@ AUDIT_KEY = Setting(
 SETTINGS: tuple[Setting[Any], ...] = tuple(
     each for each in list(globals().values()) if isinstance(each, Setting)
 )
+
+# --- what is not ours to name --------------------------------------------------------------------
+AWS_REGION = Setting(
+    "AWS_REGION", "the function's region, which Lambda sets", values.aws_region, None, only="AWS"
+)
+FUNCTION_NAME = Setting(
+    "AWS_LAMBDA_FUNCTION_NAME", "the function's", values.optional(values.function_name), only="AWS"
+)
+HTTPS_PROXY = Setting("HTTPS_PROXY", "http proxy that https calls take", values.proxy)

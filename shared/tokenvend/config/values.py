@@ -15,14 +15,15 @@ from tokenvend.caller.oidc import OidcIssuer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenvend.identity.aws_session import OwnRole
-
 _PROVIDER = re.compile(
     r"//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
     r"/providers/[a-z0-9-]{4,32}"
 )
 # The name goes into google.subject together with a session's, and that has 127 bytes.
-_MAX_ROLE_NAME = 43
+_ROLE = re.compile(
+    rf"arn:(?:{identifiers.PARTITION}):iam::[0-9]{{12}}:role/"
+    rf"(?:{identifiers.AWS_NAME}{{1,510}}/)*{identifiers.AWS_NAME}{{1,43}}"
+)
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PROXY = re.compile(
     r"(?:http://)?(?P<rest>(?:[!-.0-?A-~]+@)?(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?)/?"
@@ -34,29 +35,20 @@ def list_of[T](item: Callable[[str], T]) -> Callable[[str], frozenset[T]]:
     return lambda text: frozenset(item(part.strip()) for part in text.split(",") if part.strip())
 
 
-def optional[T](item: Callable[[str], T]) -> Callable[[str], T | None]:
-    """A value, or None for an empty text."""
-    return lambda text: item(text) if text else None
+def optional(item: Callable[[str], str]) -> Callable[[str], str]:
+    """A value, or an empty text."""
+    return lambda text: text and item(text)
 
 
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """A number of seconds in this range."""
+def number[N: (int, float)](kind: type[N], low: N, high: N) -> Callable[[str], N]:
+    """A number in this range."""
+    whole = kind is int
+    form = r"[0-9]{1,9}" if whole else r"[0-9]{1,5}(\.[0-9]{1,3})?"
 
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
-        return float(text)
-
-    return parse
-
-
-def count(low: int, high: int) -> Callable[[str], int]:
-    """A whole number in this range."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
+    def parse(text: str) -> N:
+        if not re.fullmatch(form, text) or not low <= kind(text) <= high:
+            raise ValueError(f"must be a {'whole ' * whole}number from {low} to {high}")
+        return kind(text)
 
     return parse
 
@@ -132,18 +124,6 @@ def audit_key(text: str) -> bytes:
     return fingerprint_key(text) if text else b""
 
 
-def role(text: str) -> OwnRole:
-    """The role that the function runs as."""
-    match = identifiers.AWS_ROLE_ARN.fullmatch(text)
-    if match is None or len(match["role"]) > _MAX_ROLE_NAME:
-        raise ValueError(
-            f"must be arn:aws:iam::ACCOUNT:role/NAME, at most {_MAX_ROLE_NAME} characters of NAME"
-        )
-    from tokenvend.identity.aws_session import OwnRole  # noqa: PLC0415 - of no use on Azure
-
-    return OwnRole(text)
-
-
 def proxy(text: str) -> str:
     """The URL of an http proxy; empty for none. Without a scheme it is one, as for curl."""
     match = _PROXY.fullmatch(text)
@@ -167,6 +147,7 @@ google_region = _matching(identifiers.GOOGLE_REGION, "must be a Google region li
 api_id = _matching(identifiers.API_ID, "must be API ids, comma-separated")
 alias = _matching(identifiers.LAMBDA_ALIAS, "must be an alias's name")
 function_name = _matching(identifiers.LAMBDA_NAME, "must be a Lambda function's name")
+role = _matching(_ROLE, "must be arn:aws:iam::ACCOUNT:role/NAME, at most 43 characters of NAME")
 app_role = _matching(identifiers.APP_ROLE, "must be app roles' values, comma-separated")
 domain = _matching(_DOMAIN, "must be a domain such as googleapis.com")
 resource = _matching(re.compile(r"[!-~]{1,255}"), "must be an Application ID URI")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from tokenvend.errors import Misconfigured, UpstreamUnavailable
 from tokenvend.google.refusals import impersonation_refusal
 from tokenvend.identifiers import is_service_account_email
 from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.model import AccessTokenSpec, VendedToken
-from tokenvend.transport import Call, Sender
+from tokenvend.transport import Call
 from tokenvend.wire.iamcredentials import method_of, read_answer, render_request
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from tokenvend.deadline import Deadline
     from tokenvend.model import FederatedToken, TokenSpec
-    from tokenvend.transport import Answer
+    from tokenvend.transport import Sender
 
 MAX_REASON = 200
 
@@ -34,79 +33,56 @@ def iamcredentials_host(universe: str = "googleapis.com") -> str:
     return f"iamcredentials.{universe}"
 
 
-class IamCredentials:
-    """The IAM Service Account Credentials API. `now`: epoch seconds.
+def impersonate(
+    federated: FederatedToken,
+    spec: TokenSpec,
+    deadline: Deadline,
+    request_reason: str = "",
+    *,
+    sender: Sender,
+    provider: str,
+    host: str,
+    now: Callable[[], float],
+) -> VendedToken:
+    """The token of the spec, of its service account.
 
-    `provider`: Google's provider that our identity came by, for the line that mends a refusal.
+    `request_reason` stands in Google's audit log beside the call. `provider`: Google's, that our
+    identity came by, for the line that mends a refusal. `host`: see `iamcredentials_host`. `now`:
+    epoch seconds. Raises UpstreamRefused (FederatedTokenRejected if the federated token is at
+    fault), RateLimited, UpstreamUnavailable, DeadlineExceeded, Misconfigured.
     """
-
-    def __init__(
-        self,
-        sender: Sender,
-        *,
-        host: str,
-        now: Callable[[], float],
-        provider: str,
-    ) -> None:
-        self._sender = sender
-        self._provider = provider
-        self._base = f"https://{host}/v1/projects/-/serviceAccounts"
-        self._now = now
-
-    def generate(
-        self,
-        federated: FederatedToken,
-        spec: TokenSpec,
-        deadline: Deadline,
-        request_reason: str = "",
-    ) -> VendedToken:
-        """The token of the spec, of its service account.
-
-        `request_reason` stands in Google's audit log beside the call. Raises UpstreamRefused
-        (FederatedTokenRejected if the federated token is at fault), RateLimited,
-        UpstreamUnavailable, DeadlineExceeded, Misconfigured.
-        """
-        granted = spec.lifetime if isinstance(spec, AccessTokenSpec) else None
-        lifetime = DEFAULT_LIFETIME if granted is None else granted
-        delegates = [f"projects/-/serviceAccounts/{_email(each)}" for each in spec.delegates]
-        body = render_request(spec, lifetime, delegates)
-        sent_at = int(self._now())
-        answer = self._post(federated, spec, body, deadline, request_reason)
-        document = answer.json()
-        try:
-            token, expires_at = read_answer(document, spec)
-        except ValueError as wrong:
-            raise UpstreamUnavailable(cause=f"impersonation: {wrong}") from None
-        # Where the two clocks disagree the token is never thought to live longer than was asked.
-        expires_at = min(expires_at, sent_at + lifetime)
-        if expires_at <= self._now():
-            raise UpstreamUnavailable(
-                cause="impersonation: the token has already expired; is this machine's clock right?"
-            )
-        return VendedToken(token, spec, sent_at, expires_at, _request_id(answer))
-
-    def _post(
-        self,
-        federated: FederatedToken,
-        spec: TokenSpec,
-        body: bytes,
-        deadline: Deadline,
-        request_reason: str,
-    ) -> Answer:
-        email = _email(spec.service_account)
-        headers = {
-            "Authorization": f"Bearer {federated.value.reveal()}",
-            "Content-Type": "application/json",
-        }
-        if request_reason:
-            headers["X-Goog-Request-Reason"] = re.sub(r"[^ -~]", "?", request_reason)[:MAX_REASON]
-        url = f"{self._base}/{quote(email, safe='@')}:{method_of(spec)}"
-        call = Call("POST", url, headers, body)
-        # Repeatable: another token is another token, nothing at Google changes.
-        answer = self._sender.send(call, deadline, repeatable=True)
-        if answer.status != HTTPStatus.OK:
-            raise impersonation_refusal(answer, email, self._provider, self._now())
-        return answer
+    email = _email(spec.service_account)
+    granted = spec.lifetime if isinstance(spec, AccessTokenSpec) else None
+    lifetime = DEFAULT_LIFETIME if granted is None else granted
+    delegates = [f"projects/-/serviceAccounts/{_email(each)}" for each in spec.delegates]
+    headers = {
+        "Authorization": f"Bearer {federated.value.reveal()}",
+        "Content-Type": "application/json",
+    }
+    if request_reason:
+        headers["X-Goog-Request-Reason"] = re.sub(r"[^ -~]", "?", request_reason)[:MAX_REASON]
+    url = f"https://{host}/v1/projects/-/serviceAccounts/{email}:{method_of(spec)}"
+    call = Call("POST", url, headers, render_request(spec, lifetime, delegates))
+    sent_at = int(now())
+    # Repeatable: another token is another token, nothing at Google changes.
+    answer = sender.send(call, deadline, repeatable=True)
+    if answer.status != HTTPStatus.OK:
+        raise impersonation_refusal(answer, email, provider, now())
+    document = answer.json()
+    try:
+        token, expires_at = read_answer(document, spec)
+    except ValueError as wrong:
+        raise UpstreamUnavailable(cause=f"impersonation: {wrong}") from None
+    # Where the two clocks disagree the token is never thought to live longer than was asked.
+    expires_at = min(expires_at, sent_at + lifetime)
+    if expires_at <= now():
+        raise UpstreamUnavailable(
+            cause="impersonation: the token has already expired; is this machine's clock right?"
+        )
+    request_id = answer.headers.get("x-goog-request-id", "")
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", request_id):
+        request_id = ""
+    return VendedToken(token, spec, sent_at, expires_at, request_id)
 
 
 def _email(service_account: str | None) -> str:
@@ -118,8 +94,3 @@ def _email(service_account: str | None) -> str:
             cause="the grant's service account or a delegate is no email",
         )
     return service_account
-
-
-def _request_id(answer: Answer) -> str:
-    value = answer.headers.get("x-goog-request-id", "")
-    return value if re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", value) else ""

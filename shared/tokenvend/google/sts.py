@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tokenvend.errors import UpstreamUnavailable
 from tokenvend.google.refusals import exchange_refusal
-from tokenvend.transport import Call, Sender
+from tokenvend.transport import Call
 from tokenvend.wire.sts import FORM, exchange_form, read_federated
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tokenvend.deadline import Deadline
     from tokenvend.model import FederatedToken, SubjectToken
+    from tokenvend.transport import Sender
 
 
 def sts_host(universe: str = "googleapis.com", region: str = "") -> str:
@@ -26,37 +27,31 @@ def sts_host(universe: str = "googleapis.com", region: str = "") -> str:
     return f"sts.{region}.rep.{universe}" if region else f"sts.{universe}"
 
 
-class TokenExchange:
-    """Subject tokens into federated tokens, at one provider.
+def exchange(
+    subject: SubjectToken,
+    scopes: Iterable[str],
+    deadline: Deadline,
+    *,
+    sender: Sender,
+    provider: str,
+    host: str,
+    now: Callable[[], float],
+) -> FederatedToken:
+    """The federated token for `scopes`.
 
-    `provider`: its full resource name; `host`: see `sts_host`; `now`: epoch seconds.
+    `provider`: its full resource name; `host`: see `sts_host`; `now`: epoch seconds. Raises
+    UpstreamRefused, RateLimited, UpstreamUnavailable, DeadlineExceeded.
     """
-
-    def __init__(
-        self, sender: Sender, *, provider: str, host: str, now: Callable[[], float]
-    ) -> None:
-        self._sender = sender
-        self._provider = provider
-        self._url = f"https://{host}/v1/token"
-        self._now = now
-
-    def exchange(
-        self, subject: SubjectToken, scopes: Iterable[str], deadline: Deadline
-    ) -> FederatedToken:
-        """The federated token for `scopes`.
-
-        Raises UpstreamRefused, RateLimited, UpstreamUnavailable, DeadlineExceeded.
-        """
-        body = exchange_form(self._provider, subject, scopes)
-        call = Call("POST", self._url, {"Content-Type": FORM}, body)
-        # Read before sending: the token's life began later, so it is never thought too long.
-        sent_at = int(self._now())
-        # Repeatable: an exchange changes nothing at Google, it only gives another token.
-        answer = self._sender.send(call, deadline, repeatable=True)
-        if answer.status != HTTPStatus.OK:
-            raise exchange_refusal(answer, self._now())
-        document = answer.json()
-        try:
-            return read_federated(document, subject, sent_at)
-        except ValueError as wrong:
-            raise UpstreamUnavailable(cause=f"token exchange: {wrong}") from None
+    body = exchange_form(provider, subject, scopes)
+    call = Call("POST", f"https://{host}/v1/token", {"Content-Type": FORM}, body)
+    # Read before sending: the token's life began later, so it is never thought too long.
+    sent_at = int(now())
+    # Repeatable: an exchange changes nothing at Google, it only gives another token.
+    answer = sender.send(call, deadline, repeatable=True)
+    if answer.status != HTTPStatus.OK:
+        raise exchange_refusal(answer, now())
+    document = answer.json()
+    try:
+        return read_federated(document, subject, sent_at)
+    except ValueError as wrong:
+        raise UpstreamUnavailable(cause=f"token exchange: {wrong}") from None

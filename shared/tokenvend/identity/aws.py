@@ -23,7 +23,7 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.identity import aws_sts
-from tokenvend.identity.sigv4 import SETUP, AwsCredentials, signed_headers
+from tokenvend.identity.sigv4 import AwsCredentials, signed_headers
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class AwsIdentity:
     ) -> None:
         self._environ = environ
         self._provider = provider
-        self._region = region
-        self._now = now
+        self.region = region
+        self.now = now
         self.restored()
 
     def restored(self) -> None:
@@ -99,9 +99,12 @@ class AwsIdentity:
 
         Raises Misconfigured, UpstreamUnavailable, UpstreamRefused, DeadlineExceeded.
         """
-        credentials = self.credentials(deadline)
+        return self.sign(self.credentials(deadline))
+
+    def sign(self, credentials: AwsCredentials) -> SubjectToken:
+        """The subject token that proves these keys. Raises Misconfigured."""
         return sign_get_caller_identity(
-            credentials, region=self._region, provider=self._provider, now=self._now()
+            credentials, region=self.region, provider=self._provider, now=self.now()
         )
 
     def credentials(self, deadline: Deadline) -> AwsCredentials:
@@ -109,18 +112,14 @@ class AwsIdentity:
         access_key = self._environ.get("AWS_ACCESS_KEY_ID", "")
         secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY", "")
         if not access_key and not secret_key:
-            return self._from_chain(deadline)
+            late = DeadlineExceeded(cause="waited for AWS credentials")
+            return self._asking.join(deadline, late=late)
         if not access_key or not secret_key:
             cause = "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set"
-            raise Misconfigured(SETUP, cause=cause)
+            raise Misconfigured(cause=cause)
         session_token = self._environ.get("AWS_SESSION_TOKEN", "")
         return AwsCredentials(
             access_key, Secret(secret_key), Secret(session_token) if session_token else None
-        )
-
-    def _from_chain(self, deadline: Deadline) -> AwsCredentials:
-        return self._asking.join(
-            deadline, late=DeadlineExceeded(cause="waited for AWS credentials")
         )
 
     def _chain_credentials(self) -> AwsCredentials:
@@ -128,12 +127,12 @@ class AwsIdentity:
             self._chain = _resolve_chain()
         frozen = self._chain.get_frozen_credentials()
         if not frozen.access_key or not frozen.secret_key:
-            raise Misconfigured(SETUP, cause="botocore's credential chain gave empty keys")
+            raise Misconfigured(cause="botocore's credential chain gave empty keys")
         return AwsCredentials(
             frozen.access_key,
             Secret(frozen.secret_key),
             Secret(frozen.token) if frozen.token else None,
-            int(self._now()) + CHAIN_LIFE if frozen.token else None,
+            int(self.now()) + CHAIN_LIFE if frozen.token else None,
         )
 
 
@@ -143,7 +142,7 @@ def _resolve_chain() -> Credentials:
         from botocore.config import Config  # noqa: PLC0415
     except ImportError:
         cause = "no AWS keys in the environment, and botocore is not installed (tokenvend[aws])"
-        raise Misconfigured(SETUP, cause=cause) from None
+        raise Misconfigured(cause=cause) from None
     session = botocore.session.Session()
     # Web identity calls AWS STS, with 60 s timeouts and five tries unless told otherwise.
     session.set_default_client_config(
@@ -155,7 +154,7 @@ def _resolve_chain() -> Credentials:
             "no AWS credentials: none in the environment, and botocore's chain (container, "
             "Pod Identity, IMDSv2, web identity) found none; give the function an execution role"
         )
-        raise Misconfigured(SETUP, cause=cause)
+        raise Misconfigured(cause=cause)
     return credentials
 
 
@@ -173,10 +172,7 @@ def _chain_failure(error: Exception) -> TokenvendError:
     if isinstance(error, exceptions.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         safe = code if re.fullmatch(r"[A-Za-z.]{1,64}", code) else "unknown"
-        return UpstreamRefused(
-            "AWS refused this endpoint's own identity. Ask its operator to look at the log.",
-            cause=f"AWS STS refused web identity credentials: {safe}",
-        )
+        return UpstreamRefused(cause=f"AWS STS refused web identity credentials: {safe}")
     if isinstance(
         error,
         (
@@ -187,5 +183,5 @@ def _chain_failure(error: Exception) -> TokenvendError:
             exceptions.InvalidConfigError,
         ),
     ):
-        return Misconfigured(SETUP, cause=f"botocore's credential chain: {kind}")
+        return Misconfigured(cause=f"botocore's credential chain: {kind}")
     return UpstreamUnavailable(cause=f"botocore's credential chain: {kind}")

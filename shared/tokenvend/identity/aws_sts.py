@@ -8,6 +8,7 @@ AWS STS API Reference 2011-06-15.
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenvend.errors import RateLimited, UpstreamUnavailable
@@ -15,13 +16,13 @@ from tokenvend.identifiers import AWS_REGION
 from tokenvend.transport import retry_after
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from xml.etree.ElementTree import Element
 
+    from tokenvend.errors import TokenvendError
     from tokenvend.transport import Answer
 
 MAX_ANSWER = 64 * 1024
-# Seconds to wait where AWS does not say.
-DEFAULT_RETRY_AFTER = 2
 _PARTITIONS = {"us-gov": "aws-us-gov", "cn": "aws-cn"}
 _NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
@@ -45,24 +46,32 @@ def host(region: str) -> str:
     return f"sts.{region}.{suffix}"
 
 
-def result(answer: Answer, action: str) -> Element:
-    """The one result of `action` in a successful answer. Raises UpstreamUnavailable."""
+def result(
+    answer: Answer, action: str, now: float, refused: Callable[[int, str], TokenvendError]
+) -> Element:
+    """The one result of `action` in an answer. `now`: epoch seconds.
+
+    `refused`: what to raise where AWS says no, by its status and code. Raises RateLimited where it
+    throttles, which it says with a 400 too, otherwise UpstreamUnavailable.
+    """
     from xml.etree import ElementTree as ET  # noqa: PLC0415 - heavy, and most requests never need it
 
+    if answer.status != HTTPStatus.OK:
+        raise _failure(answer, now, refused)
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"text/xml", "application/xml"} or len(answer.body) > MAX_ANSWER:
-        raise unusable("AWS STS did not answer XML of a sensible size")
+        raise UpstreamUnavailable(cause="AWS STS did not answer XML of a sensible size")
     # Entities and external documents need a DTD, and a DTD needs `<!`; AWS's answers have none.
     if b"<!" in answer.body:
-        raise unusable("AWS STS answered with a DTD")
+        raise UpstreamUnavailable(cause="AWS STS answered with a DTD")
     try:
         # Decoded here: in UTF-16, which the parser would follow, `<!` has other bytes.
         root = ET.fromstring(answer.body.decode("utf-8"))  # noqa: S314 - no DTD, so no entities
     except (ET.ParseError, ValueError):
-        raise unusable("AWS STS did not answer well-formed XML") from None
+        raise UpstreamUnavailable(cause="AWS STS did not answer well-formed XML") from None
     results = root.findall(f"{_NAMESPACE}{action}Result")
     if root.tag != f"{_NAMESPACE}{action}Response" or len(results) != 1:
-        raise unusable(f"AWS STS did not answer one {action} result")
+        raise UpstreamUnavailable(cause=f"AWS STS did not answer one {action} result")
     return results[0]
 
 
@@ -73,29 +82,18 @@ def text(element: Element, path: str) -> str:
     """
     found = element.findall("/".join(f"{_NAMESPACE}{name}" for name in path.split("/")))
     if len(found) != 1 or len(found[0]) or not found[0].text:
-        raise unusable(f"AWS STS's answer does not hold one {path}")
+        raise UpstreamUnavailable(cause=f"AWS STS's answer does not hold one {path}")
     return found[0].text
 
 
-def error_code(answer: Answer) -> str:
-    """AWS's code in a failed answer, such as `AccessDenied`; `no code` where there is none."""
+def _failure(
+    answer: Answer, now: float, refused: Callable[[int, str], TokenvendError]
+) -> TokenvendError:
     match = _ERROR_CODE.search(answer.body[:MAX_ANSWER])
-    return match[1].decode() if match else "no code"
-
-
-def throttling(answer: Answer, now: float) -> RateLimited | None:
-    """What to raise when AWS STS throttles, which it says with a 400. `now`: epoch seconds."""
-    code = error_code(answer)
-    if answer.status != 429 and code not in _THROTTLED:  # noqa: PLR2004 - HTTP's own number
-        return None
-    wait = retry_after(answer.headers, now)
-    return RateLimited(
-        "AWS STS is throttling. Try again after the time given.",
-        cause=f"AWS STS answered {answer.status}, {code}",
-        retry_after=DEFAULT_RETRY_AFTER if wait is None else wait,
-    )
-
-
-def unusable(cause: str) -> UpstreamUnavailable:
-    """What to raise when an answer is none."""
-    return UpstreamUnavailable(cause=cause, retry_after=DEFAULT_RETRY_AFTER)
+    code = match[1].decode() if match else "no code"
+    cause = f"AWS STS answered {answer.status}, {code}"
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
+        return RateLimited(cause=cause, retry_after=retry_after(answer.headers, now))
+    if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return refused(answer.status, code)
+    return UpstreamUnavailable(cause=cause)

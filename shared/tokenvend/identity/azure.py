@@ -10,8 +10,10 @@ azure-identity would do the same, and is heavy to import.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +29,7 @@ from tokenvend.errors import (
     UpstreamUnavailable,
 )
 from tokenvend.model import Secret, SubjectToken, SubjectTokenType
-from tokenvend.transport import Answer, Call, Sender, retry_after
+from tokenvend.transport import Call, retry_after
 from tokenvend.transport.egress import is_platform_host
 from tokenvend.wire import jwt
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenvend.deadline import Deadline
+    from tokenvend.transport import Answer, Sender
 
 # https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
 APP_SERVICE_VERSION = "2019-08-01"
@@ -46,8 +49,6 @@ _IMDS_WAITS = (1, 2, 4)
 _IMDS_GONE_WAITS = (10,) * 7
 _IMDS_RETRIED = frozenset({404, 408, 410, 429})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_UNREADY = "This endpoint could not fetch its own identity. Try again shortly."
-_SETUP = "This endpoint has no usable Azure identity. Ask its operator to look at the log."
 
 
 def azure_identity(
@@ -58,11 +59,13 @@ def azure_identity(
     client_id: str = "",
     now: Callable[[], float],
     sleep: Callable[[float], None],
-) -> ManagedIdentity | WorkloadIdentity:
+) -> Callable[[Deadline], SubjectToken]:
     """The identity this process has: App Service, else an AKS token file, else the VM's.
 
     `resource`: the Application ID URI that Google's provider has as its audience. `client_id`:
     of a user-assigned identity; without it the system-assigned one answers. `now`: epoch seconds.
+    What it gives raises Misconfigured, UpstreamRefused, RateLimited, UpstreamUnavailable,
+    DeadlineExceeded.
     """
 
     def app_service(deadline: Deadline) -> SubjectToken:
@@ -76,70 +79,54 @@ def azure_identity(
         return _managed_identity_token(answer, now())
 
     if environ.get("IDENTITY_ENDPOINT"):
-        return ManagedIdentity(app_service, now=now)
+        return kept(app_service, now)
     if environ.get("AZURE_FEDERATED_TOKEN_FILE"):
-        return WorkloadIdentity(environ, now=now)
-    return ManagedIdentity(virtual_machine, now=now)
+        # The kubelet keeps the file fresh, and reading it costs nothing: no copy of ours.
+        return partial(_read_token_file, environ, now)
+    return kept(virtual_machine, now)
 
 
-class ManagedIdentity:
-    """A managed identity's token, kept until half of its life is over and fetched once at a time.
+def kept(
+    fetch: Callable[[Deadline], SubjectToken], now: Callable[[], float]
+) -> Callable[[Deadline], SubjectToken]:
+    """What `fetch` gives, kept until half of its life is over and fetched once at a time.
 
     A token that is still valid is served while fetching a new one fails.
     """
+    tokens: Cache[None, tuple[int, SubjectToken]] = Cache(
+        life=lambda entry: (entry[0], entry[1].expires_at),
+        now=now,
+        owner=lambda _: ("", ""),
+        size=1,
+        renew_left=half_left,
+    )
 
-    def __init__(
-        self, fetch: Callable[[Deadline], SubjectToken], *, now: Callable[[], float]
-    ) -> None:
-        self._fetch = fetch
-        self._now = now
-        self._tokens: Cache[None, tuple[int, SubjectToken]] = Cache(
-            life=lambda entry: (entry[0], entry[1].expires_at),
-            now=now,
-            owner=lambda _: ("", ""),
-            size=1,
-            renew_left=half_left,
-        )
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """Raises Misconfigured, UpstreamRefused, RateLimited, UpstreamUnavailable,
-        DeadlineExceeded.
-        """
-        cached = self._tokens.get_or_mint(
-            None, lambda lent: (int(self._now()), self._fetch(lent)), deadline
-        )
+    def subject_token(deadline: Deadline) -> SubjectToken:
+        cached = tokens.get_or_mint(None, lambda lent: (int(now()), fetch(lent)), deadline)
         return replace(cached.value[1], bridged=cached.cause)
 
+    return subject_token
 
-class WorkloadIdentity:
-    """An AKS workload identity: the JWT in the file that AZURE_FEDERATED_TOKEN_FILE names.
 
-    The kubelet keeps the file fresh, and reading it costs nothing: no copy of ours.
-    """
-
-    def __init__(self, environ: Mapping[str, str], *, now: Callable[[], float]) -> None:
-        self._environ = environ
-        self._now = now
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        """Raises Misconfigured when there is no JWT in the file or it has expired."""
-        if deadline.remaining() <= 0:
-            raise DeadlineExceeded(cause="no time left to read the federated token file")
-        path = self._environ.get("AZURE_FEDERATED_TOKEN_FILE", "")
-        try:
-            with Path(path).open("rb") as file:
-                text = file.read(MAX_TOKEN + 1).decode("ascii").strip()
-        except (OSError, ValueError) as error:
-            cause = f"AZURE_FEDERATED_TOKEN_FILE cannot be read: {type(error).__name__}"
-            raise Misconfigured(_SETUP, cause=cause) from None
-        expires_at = _unverified_expiry(text) if len(text) <= MAX_TOKEN else None
-        if expires_at is None:
-            cause = "AZURE_FEDERATED_TOKEN_FILE does not hold a JWT with an expiry"
-            raise Misconfigured(_SETUP, cause=cause)
-        if expires_at <= self._now():
-            cause = "the token in AZURE_FEDERATED_TOKEN_FILE has expired; is the file projected?"
-            raise Misconfigured(_SETUP, cause=cause)
-        return SubjectToken(Secret(text), SubjectTokenType.JWT, expires_at)
+def _read_token_file(
+    environ: Mapping[str, str], now: Callable[[], float], deadline: Deadline
+) -> SubjectToken:
+    if deadline.remaining() <= 0:
+        raise DeadlineExceeded(cause="no time left to read the federated token file")
+    try:
+        with Path(environ["AZURE_FEDERATED_TOKEN_FILE"]).open("rb") as file:
+            text = file.read(MAX_TOKEN + 1).decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        cause = f"AZURE_FEDERATED_TOKEN_FILE cannot be read: {type(error).__name__}"
+        raise Misconfigured(cause=cause) from None
+    expires_at = _unverified_expiry(text) if len(text) <= MAX_TOKEN else None
+    if expires_at is None:
+        cause = "AZURE_FEDERATED_TOKEN_FILE does not hold a JWT with an expiry"
+        raise Misconfigured(cause=cause)
+    if expires_at <= now():
+        cause = "the token in AZURE_FEDERATED_TOKEN_FILE has expired; is the file projected?"
+        raise Misconfigured(cause=cause)
+    return SubjectToken(Secret(text), SubjectTokenType.JWT, expires_at)
 
 
 def _unverified_expiry(text: str) -> int | None:
@@ -158,13 +145,13 @@ def _app_service_call(environ: Mapping[str, str], query: str) -> Call:
     parts = urlsplit(endpoint)
     if parts.scheme != "http" or not is_platform_host(parts.hostname or "") or parts.query:
         cause = "IDENTITY_ENDPOINT is no http address of this machine; only the platform sets it"
-        raise Misconfigured(_SETUP, cause=cause)
+        raise Misconfigured(cause=cause)
     if not header:
         cause = (
             "IDENTITY_ENDPOINT is set without IDENTITY_HEADER: not App Service or Functions "
             "(Azure Arc is not supported), or the identity is switched off"
         )
-        raise Misconfigured(_SETUP, cause=cause)
+        raise Misconfigured(cause=cause)
     return Call("GET", f"{endpoint}?{query}", {"X-IDENTITY-HEADER": header})
 
 
@@ -173,27 +160,20 @@ def _ask_imds(
 ) -> Answer:
     waits, gone_waits = iter(_IMDS_WAITS), iter(_IMDS_GONE_WAITS)
     while True:
-        outcome: Answer | UpstreamUnavailable
         try:
             # Not repeatable: IMDS wants a schedule of its own.
-            outcome = sender.send(call, deadline, repeatable=False)
-        except UpstreamUnavailable as error:
-            outcome = error
-        gone = isinstance(outcome, Answer) and outcome.status == HTTPStatus.GONE
-        wait = next(gone_waits if gone else waits, None)
-        if not _is_imds_passing(outcome) or wait is None or wait >= deadline.remaining():
-            break
+            answer = sender.send(call, deadline, repeatable=False)
+        except UpstreamUnavailable:
+            wait = next(waits, math.inf)
+            if wait >= deadline.remaining():
+                raise
+        else:
+            status = answer.status
+            passing = status in _IMDS_RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            wait = next(gone_waits if status == HTTPStatus.GONE else waits, math.inf)
+            if not passing or wait >= deadline.remaining():
+                return answer
         sleep(wait)
-    if isinstance(outcome, UpstreamUnavailable):
-        raise outcome
-    return outcome
-
-
-def _is_imds_passing(outcome: Answer | UpstreamUnavailable) -> bool:
-    if isinstance(outcome, UpstreamUnavailable):
-        return True
-    status = outcome.status
-    return status in _IMDS_RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _query(version: str, resource: str, client_id: str) -> str:
@@ -206,35 +186,26 @@ def _query(version: str, resource: str, client_id: str) -> str:
 def _managed_identity_token(answer: Answer, now: float) -> SubjectToken:
     if answer.status != HTTPStatus.OK:
         raise _refusal(answer, now)
-    fields = answer.json()
-    token = fields.get("access_token") if isinstance(fields, dict) else None
-    expires_on = str(fields.get("expires_on")) if isinstance(fields, dict) else ""
+    document = answer.json()
+    fields = document if isinstance(document, dict) else {}
     # App Service and IMDS write the epoch seconds as a string.
-    whole = re.fullmatch(r"[0-9]{1,11}", expires_on)
+    token, expires_on = fields.get("access_token"), str(fields.get("expires_on"))
     if not isinstance(token, str) or len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):
-        raise _unusable("no JWT in access_token")
-    if not whole or int(expires_on) <= now:
-        raise _unusable("expires_on is missing, not epoch seconds, or past")
+        raise UpstreamUnavailable(cause="managed identity endpoint: no JWT in access_token")
+    if not re.fullmatch(r"[0-9]{1,11}", expires_on) or int(expires_on) <= now:
+        cause = "managed identity endpoint: expires_on is missing, not epoch seconds, or past"
+        raise UpstreamUnavailable(cause=cause)
     return SubjectToken(Secret(token), SubjectTokenType.JWT, int(expires_on))
 
 
-def _unusable(cause: str) -> UpstreamUnavailable:
-    return UpstreamUnavailable(_UNREADY, cause=f"managed identity endpoint: {cause}")
-
-
 def _refusal(answer: Answer, now: float) -> TokenvendError:
-    status = answer.status
-    wait = retry_after(answer.headers, now)
+    status, wait = answer.status, retry_after(answer.headers, now)
+    cause = f"managed identity endpoint: status {status}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited(
-            "This endpoint fetches its own identity too often. Try again shortly.",
-            cause="managed identity endpoint: 429",
-            retry_after=wait or 5,
-        )
+        return RateLimited(cause=cause, retry_after=wait)
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     if not refused or status in {408, 410}:
-        cause = f"managed identity endpoint: status {status}"
-        return UpstreamUnavailable(_UNREADY, cause=cause, retry_after=wait)
+        return UpstreamUnavailable(cause=cause, retry_after=wait)
     causes = {
         400: "no such identity or resource: is the managed identity assigned, is the client id "
         "its own, and does the Application ID URI exist in the tenant?",
@@ -242,8 +213,4 @@ def _refusal(answer: Answer, now: float) -> TokenvendError:
         403: "access was refused: is something between the app and its identity endpoint?",
         404: "nothing answers there: is a managed identity assigned to this app or VM?",
     }
-    cause = causes.get(status, "the request was refused")
-    return UpstreamRefused(
-        "Azure refused this endpoint its own identity. Ask its operator to look at the log.",
-        cause=f"managed identity endpoint: status {status}: {cause}",
-    )
+    return UpstreamRefused(cause=f"{cause}: {causes.get(status, 'the request was refused')}")

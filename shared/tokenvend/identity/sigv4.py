@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from tokenvend.model import Secret
 
-SETUP = "This endpoint has no usable AWS identity. Ask its operator to look at the log."
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -59,7 +58,7 @@ def signed_headers(
     signed |= headers
     for name, value in ("access key", credentials.access_key), *signed.items():
         if not _PRINTABLE.fullmatch(value):
-            raise Misconfigured(SETUP, cause=f"the {name} is empty or holds spaces or line ends")
+            raise Misconfigured(cause=f"the {name} is empty or holds spaces or line ends")
     names = sorted(signed)
     lines = [f"{name}:{signed[name]}" for name in names]
     digest = hashlib.sha256(body).hexdigest()
