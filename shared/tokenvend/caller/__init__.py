@@ -1,12 +1,9 @@
 """Who is calling: one verified caller per request, or Unauthenticated.
 
-What the platform in front authenticated decides wherever it authenticated somebody, and it has to
-hold on its own: an event that is not from our own gateway is refused, whatever bearer token comes
-with it. Where the platform authenticated nobody, App Service's client principal counts if the
-settings say that it is enforced, and otherwise exactly one bearer token, of an issuer that is
-configured. Nothing configured accepts nobody.
-
-A further kind of token is one more file beside `entra` and `oidc`, with an `Issuer` in it.
+Whom the platform in front authenticated decides, and has to hold on its own: an event that is not
+from our own gateway is refused, whatever bearer token comes with it. Otherwise App Service's client
+principal counts if the settings say that it is enforced, and else exactly one bearer token, of an
+issuer that is configured. Nothing configured accepts nobody.
 """
 
 from __future__ import annotations

@@ -3,16 +3,14 @@
 The caller sends, in Google's form, a request to AWS STS that it signed and did not send (RFC 8693
 token type `urn:ietf:params:aws:token-type:aws4_request`). We rebuild that request from the few
 fields we know, never forward it: the host comes from our own table, method, path and parameters are
-ours, and only headers that the signature covers go along. So a caller can choose what AWS sees only
-as far as its signature reaches, and cannot make us call anything else (CVE-2020-16250,
-CVE-2022-2385).
+ours, and only headers that the signature covers go along (CVE-2020-16250, CVE-2022-2385).
 
 Refused without a call: everything that is not exactly that request, regions that are not
 configured, dates outside MAX_AGE and MAX_SKEW, a target resource that is not ours or not signed. A
 request without a signed target was meant for nobody in particular, and whoever sees it can send it
 here: without `require_signed_audience` it counts, for google-auth in Python and Node, which do
-not sign it. Inside MAX_AGE the same request may come more than once: Google's Node client repeats
-it, and one instance could not see what another was sent anyway.
+not sign it. Inside MAX_AGE the same request may come more than once, as Google's Node client sends
+it.
 
 Formats: Google Cloud "Workload identity federation with AWS"; AWS "Signature Version 4 for API
 requests"; AWS STS API Reference 2011-06-15.
@@ -20,6 +18,7 @@ requests"; AWS STS API Reference 2011-06-15.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,6 @@ MAX_SKEW = 60
 """Seconds that its date may lie ahead of our clock."""
 
 TARGET = "x-goog-cloud-target-resource"
-_GOOGLE = ("//iam.googleapis.com/", "https://iam.googleapis.com/")
 
 # Compared as text, not parsed: every other spelling of these two parameters is another request.
 _QUERIES = (
@@ -58,13 +56,13 @@ _AUTHORIZATION = re.compile(
     r"(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,32})/aws4_request, ?"
     r"SignedHeaders=(?P<signed>[a-z0-9-]+(?:;[a-z0-9-]+)*), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
-_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _HEADERS = {
     "authorization": re.compile(r"[ -~]{1,1024}"),
     "host": re.compile(r"[a-z0-9.-]{1,128}"),
     "x-amz-date": re.compile(r"[0-9]{8}T[0-9]{6}Z"),
     "x-amz-security-token": re.compile(r"[A-Za-z0-9+/=_-]{1,8192}"),
-    "x-amz-content-sha256": re.compile(_EMPTY_SHA256),
+    # Of nothing: the request has no body.
+    "x-amz-content-sha256": re.compile(hashlib.sha256().hexdigest()),
     TARGET: re.compile(r"[!-~]{1,2048}"),
 }
 _REQUIRED = ("authorization", "host", "x-amz-date", TARGET)
@@ -202,7 +200,7 @@ def _check_signature(headers: Mapping[str, str], region: str, now: float) -> tup
 
 
 def _check_target(target: str, audience: str) -> None:
-    if target.startswith(_GOOGLE):
+    if target.startswith(("//iam.googleapis.com/", "https://iam.googleapis.com/")):
         # A request for Google's provider is a Google subject token: it must not work twice.
         raise Unauthenticated(
             "The request is signed for a Google provider: sign one for this endpoint.",

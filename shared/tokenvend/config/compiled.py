@@ -1,10 +1,9 @@
 """Settings, compiled once into what an endpoint is made of: nothing checks them again.
 
-Every problem is reported at once and names its setting: a text that cannot be, two settings that
-contradict each other, one that means nothing without another or on this cloud, one that this cloud
-needs. Nobody else in the core reads a setting. Two things stay live in the environment, because
-the platform rotates them while the process lives: AWS keys, and the address and secret of Azure's
-identity endpoint. `Settings.environ` hands them to `identity` and to the AWS policy source.
+Every problem is reported at once and names its setting. Nobody else in the core reads one. Two
+things stay live in the environment, because the platform rotates them while the process lives: AWS
+keys, and the address and secret of Azure's identity endpoint. `Settings.environ` hands them to
+`identity` and to the AWS policy source.
 """
 
 from __future__ import annotations
@@ -141,7 +140,8 @@ def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
         client_id=read(table.AZURE_CLIENT_ID),
         easy_auth=read(table.EASY_AUTH),
     )
-    read.finish()
+    if read.problems:
+        raise SettingsError(list(read.problems))
     return settings
 
 
@@ -204,14 +204,14 @@ def _federation_audience(read: _Reader) -> str:
 
 
 class _Reader:
-    """Reads settings and keeps every problem until `finish`."""
+    """Reads settings and keeps every problem."""
 
     def __init__(self, environ: Mapping[str, str], cloud: Cloud) -> None:
         self.environ = environ
         self.cloud = cloud
         known = {setting.name for setting in SETTINGS}
         # In the order they are met, each once: a setting may be read more than once.
-        self._problems = dict.fromkeys(
+        self.problems = dict.fromkeys(
             f"{name} is not a setting of tokenvend: is it misspelt?"
             for name in sorted(environ)
             if name.startswith("TOKENVEND_") and name not in known
@@ -239,12 +239,7 @@ class _Reader:
 
     def problem(self, setting: Setting[Any], what: str) -> None:
         """What is wrong with a setting, for the operator."""
-        self._problems[f"{setting.name} {what}"] = None
-
-    def finish(self) -> None:
-        """Raises SettingsError if there was any problem."""
-        if self._problems:
-            raise SettingsError(list(self._problems))
+        self.problems[f"{setting.name} {what}"] = None
 
     def _is_given(self, setting: Setting[Any]) -> bool:
         return self.environ.get(setting.name, "") not in {"", setting.default}

@@ -181,6 +181,9 @@ AWS_REGION = Setting(
     "AWS_REGION", "the function's region, which Lambda sets", values.aws_region, None, only="AWS"
 )
 FUNCTION_NAME = Setting(
-    "AWS_LAMBDA_FUNCTION_NAME", "the function's", values.optional(values.function_name), only="AWS"
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "the function's name, which Lambda sets",
+    values.optional(values.function_name),
+    only="AWS",
 )
 HTTPS_PROXY = Setting("HTTPS_PROXY", "http proxy that https calls take", values.proxy)
