@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, assert_never
 
-from tokenvend.caller.aws import OwnFunction, check_gateway, iam_caller, lambda_caller
+from tokenvend.caller.aws import OwnFunction, check_gateway, lambda_caller, principal
 from tokenvend.caller.entra import from_client_principal
 from tokenvend.caller.signed_jwt import check_times, read_unverified, refused, verified_claims
 from tokenvend.errors import InvalidRequest, Unauthenticated
@@ -82,9 +82,9 @@ class Authenticator:
         """
         if request.platform is not None:
             return self._platform_caller(request.platform)
-        principal = request.headers.get("x-ms-client-principal")
-        if self.easy_auth and principal is not None:
-            return from_client_principal(principal, self.issuers)
+        client = request.headers.get("x-ms-client-principal")
+        if self.easy_auth and client is not None:
+            return from_client_principal(client, self.issuers)
         # Two headers arrive as one with a comma, which no bearer token can hold.
         bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
         if bearer is None:
@@ -125,7 +125,8 @@ class Authenticator:
     def _platform_caller(self, platform: PlatformIdentity) -> Caller:
         match platform:
             case AwsIamIdentity():
-                return iam_caller(platform, self.function)
+                check_gateway(platform, self.function)
+                return principal(platform.principal_arn, platform.account, platform.organization)
             case AwsJwtIdentity():
                 # Its authorizer has verified signature and times.
                 check_gateway(platform, self.function)

@@ -59,12 +59,6 @@ def check_gateway(identity: AwsIamIdentity | AwsJwtIdentity, own: OwnFunction) -
         raise Unauthenticated(_DETAIL_GATEWAY, cause=cause)
 
 
-def iam_caller(identity: AwsIamIdentity, own: OwnFunction) -> AwsCaller:
-    """The IAM principal that signed the request. Raises Unauthenticated."""
-    check_gateway(identity, own)
-    return principal(identity.principal_arn, identity.account, identity.organization)
-
-
 def principal(arn: str, account: str, organization: str = "") -> AwsCaller:
     """The caller behind an ARN and account as AWS STS tells them. Raises Unauthenticated."""
     role = AWS_SESSION_ARN.fullmatch(arn)

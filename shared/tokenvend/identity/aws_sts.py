@@ -94,6 +94,6 @@ def _failure(
     cause = f"AWS STS answered {answer.status}, {code}"
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
         return RateLimited(cause=cause, retry_after=retry_after(answer.headers, now))
-    if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    if answer.status in {400, 401, 403}:
         return refused(answer.status, code)
     return UpstreamUnavailable(cause=cause)
