@@ -178,48 +178,37 @@ def endpoint(
         ),
         federated_tokens=federated,
     )
-    return Api(
-        _life(
-            machine,
-            audit_key=settings.audit_key,
-            budget=settings.budget,
-            fail_closed=settings.audit_required,
-            on_restore=(
-                transport.close,
-                vended.clear,
-                federated.clear,
-                keys.restored,
-                store.restored,
-                *on_restore,
-            ),
-        ),
-        Backend(
-            Authenticator(
-                keys,
-                advice,
-                settings.issuers,
-                easy_auth=settings.easy_auth,
-                function=settings.function,
-                aws_requests=verify,
-            ),
-            Vending(store.current, mint, vended),
-            settings.audience,
-        ),
+    on_restore = (
+        transport.close,
+        vended.clear,
+        federated.clear,
+        keys.restored,
+        store.restored,
+        *on_restore,
     )
+    authenticator = Authenticator(
+        keys,
+        advice,
+        settings.issuers,
+        easy_auth=settings.easy_auth,
+        function=settings.function,
+        aws_requests=verify,
+    )
+    vending = Vending(store.current, mint, vended)
+    backend = Backend(authenticator, vending, settings.audience)
+    return Api(_life(machine, settings, on_restore), backend)
 
 
 def _life(
     machine: Machine,
-    *,
-    audit_key: bytes = b"",
-    budget: float = 1.0,
-    fail_closed: bool = True,
+    settings: Settings | None = None,
     on_restore: tuple[Callable[[], None], ...] = (),
 ) -> Endpoint:
+    key = settings.audit_key if settings else b""
     return Endpoint(
-        audit=AuditLog(machine.sink, instance=str(uuid.uuid4()), fingerprint_key=audit_key),
-        budget=budget,
-        fail_closed=fail_closed,
+        audit=AuditLog(machine.sink, instance=str(uuid.uuid4()), fingerprint_key=key),
+        budget=settings.budget if settings else 1.0,
+        fail_closed=settings.audit_required if settings else True,
         now=machine.now,
         monotonic=machine.monotonic,
         report=machine.report,
