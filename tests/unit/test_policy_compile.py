@@ -155,7 +155,7 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("caller", "expected"),
     [
-        ("", "`callers` is empty, so nobody could use the grant"),
+        ("", "`callers` is empty; write who may use the grant"),
         ("{}", "an empty matcher fits nobody"),
         ("1", "`callers` must list tables, not 1"),
         ('{ role = "x" }', 'unknown key "role"; did you mean `aws_role`?'),
@@ -212,10 +212,13 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
             f'{{ entra_tenant = "{TENANT}", entra_role = "a b" }}',
             "`entra_role` must be an app role",
         ),
-        ('{ issuer = "https://idp.acme.example" }', "`issuer` alone would fit everyone"),
+        (
+            '{ issuer = "https://idp.acme.example" }',
+            "`claims` is missing; write what a token must say",
+        ),
         ('{ issuer = "https://idp.acme.example", claims = {} }', "`claims` is empty"),
         ('{ issuer = "https://a.example", claims = { sub = "*" } }', '`claims` that are all "*"'),
-        ('{ issuer = "https://a.example", claims = { sub = "" } }', '`sub` "": an empty pattern'),
+        ('{ issuer = "https://a.example", claims = { sub = "" } }', "`sub` is empty"),
         ('{ issuer = "https://a.example", claims = { n = 1 } }', "`n` must be a string, not 1"),
         (
             '{ issuer = "http://a.example", claims = { sub = "x" } }',
@@ -320,11 +323,11 @@ def test_lifetimes_are_whole_seconds_minutes_or_hours(value: str, seconds: int) 
         ('delegates = ["x"]', "6: … `delegates` must be an email like"),
         ('delegates = "x"', '6: … `delegates` must be a list, not "x"'),
         ('mode = "Shadow"', '6: … `mode` must be "enforce" or "shadow"'),
-        ("id_token = { audiences = [] }", "6: … `audiences` is empty, which grants nothing"),
+        ("id_token = { audiences = [] }", "6: … `audiences` is empty; write who accepts"),
         ("id_token = {}", "6: … `audiences` is missing"),
         ('id_token = { audiences = ["a b"] }', "6: … `audiences` must hold 1 to 2048 visible"),
         ('id_token = { audiences = ["a", "a"] }', "6: … `audiences` names something twice"),
-        ('id_token = { audiences = ["**"] }', '6: … `audiences` "**": `**` is not known'),
+        ('id_token = { audiences = ["**"] }', '6: … `audiences` "**" has `**`, which'),
         (
             'id_token = { audiences = ["a"], max_lifetime = "1h" }',
             '6: … unknown key "max_lifetime"; known: audiences',
@@ -341,7 +344,7 @@ def test_a_wrong_line_in_a_grant_is_refused(line: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("scopes", "expected"),
     [
-        ("[]", "`scopes` is empty, which grants nothing"),
+        ("[]", "`scopes` is empty; write the scopes"),
         ('"openid"', '`scopes` must be a list, not "openid"'),
         ("[1]", "`scopes` must list strings, not 1"),
         ('["devstorage.read_only"]', "`scopes` must hold full names; write"),

@@ -67,12 +67,12 @@ bucket = \'c\'
 )
 def test_toml_keys_are_found_on_their_line(path: tuple[str | int, ...], line: int) -> None:
     assert tomllib.loads(TOML)
-    assert find_lines(TOML, is_json=False).of(path) == line
+    assert find_lines(TOML).of(path) == line
 
 
 def test_json_keys_are_found_on_their_line() -> None:
     text = json.dumps({"a": [1, {"b": ["x", "y"]}], "c": {"d": "}]"}, "e": 1}, indent=1)
-    lines = find_lines(text, is_json=True)
+    lines = find_lines(text)
     found = {
         path: text.splitlines()[line - 1].strip().rstrip(",") for path, line in lines.at.items()
     }
@@ -83,4 +83,4 @@ def test_json_keys_are_found_on_their_line() -> None:
 
 def test_a_repeated_json_key_is_found_where_it_stands_again() -> None:
     text = '{"a": {"x": 1},\n "b": {"x": 2,\n "x": 3}}'
-    assert find_lines(text, is_json=True).repeated == [(("b", "x"), 3)]
+    assert find_lines(text).repeated == [(("b", "x"), 3)]

@@ -470,7 +470,7 @@ def test_what_only_shadow_mode_lets_pass_is_no_expected_grant() -> None:
     ("text", "expected"),
     [
         ("", "1: `case` is missing; write [[case]] tables"),
-        ("case = []", "1: there is no case, so nothing would be tested"),
+        ("case = []", "1: `case` is empty; write [[case]] tables"),
         ("[[case]]", "1: [[case]] number 1: `caller` is missing"),
         (
             CASES.replace("lambda_alias", "alias"),

@@ -16,7 +16,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from tokenvend.policy.callers import readable
+from tokenvend.policy.callers import facts_of
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller
@@ -35,7 +35,7 @@ def caller_label(caller: Caller) -> str:
 
     At most 57 characters, letters, digits and `._-`.
     """
-    words = re.sub(r"[^A-Za-z0-9_]+", "-", readable(caller)).strip("-")[:MAX_READABLE]
+    words = re.sub(r"[^A-Za-z0-9_]+", "-", facts_of(caller).name).strip("-")[:MAX_READABLE]
     return f"{words or caller.kind}.{_digest(caller)}"
 
 

@@ -14,15 +14,15 @@ from tokenvend.policy import values
 from tokenvend.policy.callers import read_callers
 from tokenvend.policy.compiled import AccessLimits, CompiledPolicy, Grant, IdLimits, Mode
 from tokenvend.policy.index import build_index
-from tokenvend.policy.reading.document import lines_of, read, refuse
-from tokenvend.policy.reading.problems import PolicyError, Problem, quoted, shown
+from tokenvend.policy.reading.document import read, refuse
+from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.reading.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tokenvend.policy.callers.matcher import Matcher
-    from tokenvend.policy.reading.problems import Found, Path
+    from tokenvend.policy.reading.problems import Found
 
 MAX_GRANTS = 20_000
 MAX_SCOPES = 50
@@ -63,7 +63,7 @@ def check_platform(
     missing where there can. `text`, `source`: what the policy was compiled from. Raises PolicyError
     with the line of each.
     """
-    refused: list[tuple[Path, str]] = []
+    refused: Found = []
     for place, grant in enumerate(policy.grants if any(obstacles.values()) else ()):
         if grant.attributed and obstacles.get("attribute"):
             message = f'`attribute = "caller"` {obstacles["attribute"]}'
@@ -72,18 +72,8 @@ def check_platform(
             if "entra_user" in matcher.fields():
                 message = f"`entra_user` {obstacles['entra_user']}"
                 refused.append((("grant", place, "callers", number, "entra_user"), message))
-    if not refused:
-        return
-    lines = lines_of(text)
-    raise PolicyError(
-        source,
-        tuple(
-            Problem(
-                lines.of(path), f"[[grant]] {quoted(policy.grants[int(path[1])].name)}", message
-            )
-            for path, message in refused
-        ),
-    )
+    if refused:
+        raise refuse(refused, read(text, source), text, source)
 
 
 def _check_version(root: Table) -> None:
@@ -118,7 +108,8 @@ def _grant(table: Table, mode: Mode) -> Grant:
     if not_before is not None and expires is not None and not_before >= expires:
         table.problem("`expires` is not after `not_before`, so the grant never holds", "expires")
     own_mode = _mode(table)
-    attribute = table.parsed("attribute", _parse_attribute)
+    as_caller = values.of_form("caller", 'must be "caller", or be left out to act as the endpoint')
+    attribute = table.parsed("attribute", as_caller)
     table.close()
     return Grant(
         name=name or "",
@@ -188,21 +179,9 @@ def _id_token(grant: Table, *, direct: bool | None) -> IdLimits | None:
 
 
 def _mode(table: Table) -> Mode | None:
-    return table.parsed("mode", _parse_mode)
-
-
-def _parse_mode(text: str) -> Mode:
-    if text not in Mode:
-        raise ValueError(f'must be "enforce" or "shadow", not {shown(text)}')
-    return Mode(text)
-
-
-def _parse_attribute(text: str) -> str:
-    if text != "caller":
-        raise ValueError(
-            f'must be "caller", not {shown(text)}; leave it out to act as the endpoint itself'
-        )
-    return text
+    words = values.of_form("|".join(Mode), 'must be "enforce" or "shadow"')
+    mode = table.parsed("mode", words)
+    return None if mode is None else Mode(mode)
 
 
 def _digest(mode: Mode, grants: Iterable[Grant]) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tokenvend.policy.reading.problems import shown
+
 # More stars than this is a pattern nobody can read.
 MAX_STARS = 10
 # RFC 3986 section 2.3.
@@ -68,14 +70,17 @@ class Glob(NamedTuple):
 def glob(pattern: str, star: str = "") -> Glob:
     """Compile `pattern`. Raises ValueError with what to write instead."""
     if not pattern:
-        raise ValueError("an empty pattern matches nothing; write the value, or leave the key out")
+        raise ValueError("is empty and matches nothing; write the value, or leave the key out")
     if "*" not in pattern:
         return Glob(pattern)
     if "**" in pattern:
-        raise ValueError("`**` is not known here; write one `*` for each part between `/` and `:`")
+        raise ValueError(
+            f"{shown(pattern)} has `**`, which is not known here; "
+            "write one `*` for each part between `/` and `:`"
+        )
     prefix, *middles, suffix = pattern.split("*")
     if len(middles) >= MAX_STARS:
-        raise ValueError(f"at most {MAX_STARS} `*` in one pattern; write several")
+        raise ValueError(f"{shown(pattern)} has more than {MAX_STARS} `*`; write several patterns")
     return Glob(prefix, tuple(middles), suffix, exact=False, star=star)
 
 

@@ -46,13 +46,7 @@ def of_form(
     return parse
 
 
-def name(text: str) -> str:
-    """A grant's name."""
-    if not GRANT_NAME.fullmatch(text):
-        raise ValueError(
-            f"must be letters, digits, `.`, `_` and `-`, at most 100, not {shown(text)}"
-        )
-    return text
+name = of_form(GRANT_NAME, "must be letters, digits, `.`, `_` and `-`, at most 100")
 
 
 def service_account(text: str) -> str:
@@ -88,15 +82,7 @@ def audience(text: str) -> Glob:
     """A pattern of ID token audiences: visible ASCII."""
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE}}}", text):
         raise ValueError(f"must hold 1 to {MAX_AUDIENCE} visible characters, not {shown(text)}")
-    return pattern(text, UNRESERVED)
-
-
-def pattern(text: str, star: str = "") -> Glob:
-    """A glob, with the value in its complaint."""
-    try:
-        return glob(text, star)
-    except ValueError as error:
-        raise ValueError(f"{shown(text)}: {error}") from None
+    return glob(text, UNRESERVED)
 
 
 def moment(value: object, *, up: bool) -> int:

@@ -42,9 +42,6 @@ class Kind(Protocol):
     def facts(self, caller: Any, /) -> Facts:
         """What is known of the caller."""
 
-    def readable(self, caller: Any, /) -> str:
-        """What a person calls the caller; others may have the same."""
-
 
 KINDS: Mapping[type[Caller], Kind] = {
     AwsCaller: aws,
@@ -60,19 +57,10 @@ def facts_of(caller: Caller) -> Facts:
     return KINDS[type(caller)].facts(caller)
 
 
-def readable(caller: Caller) -> str:
-    """What a person calls the caller; others may have the same."""
-    return KINDS[type(caller)].readable(caller)
-
-
 def read_callers(grant: Table) -> tuple[Matcher, ...]:
     """The matchers of one grant; what is wrong is reported."""
     advice = 'who may use the grant, such as [{ aws_role = "arn:aws:iam::111122223333:role/etl" }]'
     tables = grant.tables("callers", most=MAX_CALLERS, advice=advice)
-    if not tables and grant.tree.get("callers") == []:
-        grant.problem(
-            f"`callers` is empty, so nobody could use the grant; write {advice}", "callers"
-        )
     return tuple(found for table in tables if (found := _read_caller(table)) is not None)
 
 

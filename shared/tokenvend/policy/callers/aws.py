@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenvend.identifiers import AWS_ACCOUNT, PARTITION
+from tokenvend.identifiers import AWS_ACCOUNT, AWS_ORGANIZATION, PARTITION
 from tokenvend.policy.callers.matcher import Facts, Matcher, matcher
+from tokenvend.policy.patterns import glob
 from tokenvend.policy.reading.problems import shown
-from tokenvend.policy.values import of_form, pattern
+from tokenvend.policy.values import of_form
 
 if TYPE_CHECKING:
     from tokenvend.model import AwsCaller
@@ -32,8 +33,6 @@ _WHOM = "IAM roles and users"
 # Partition and account are spelt out, so that no pattern reaches into an account nobody named.
 _ARN = rf"arn:(?:{PARTITION}):iam::[0-9]{{12}}:"
 _NAME = r"[A-Za-z0-9_+=,.@*-]{1,64}"
-# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Organization.html
-_ORGANIZATION = r"o-[a-z0-9]{10,32}"
 
 
 def read(table: Table) -> Matcher:
@@ -41,7 +40,7 @@ def read(table: Table) -> Matcher:
     role, user = table.parsed("aws_role", _role), table.parsed("aws_user", _user)
     account = table.parsed("aws_account", of_form(AWS_ACCOUNT, "must be 12 digits"))
     organization = table.parsed(
-        "aws_organization", of_form(_ORGANIZATION, "must be an id like o-a1b2c3d4e5")
+        "aws_organization", of_form(AWS_ORGANIZATION, "must be an id like o-a1b2c3d4e5")
     )
     if table.has("aws_role") and table.has("aws_user"):
         table.problem("nobody is both aws_role and aws_user; write one entry of `callers` for each")
@@ -53,22 +52,18 @@ def read(table: Table) -> Matcher:
 
 def facts(caller: AwsCaller) -> Facts:
     """ARN, account and organisation of a role or a user; of anybody else, nothing."""
+    name = caller.role_name or caller.arn.rpartition("/")[2]
     match caller.arn.split(":", 5):
         case ["arn", _, "iam", "", caller.account, resource]:
             kind = resource.partition("/")[0]
         case _:
             kind = ""
     if kind not in ("role", "user"):
-        return Facts("AWS's root users, federated users and services", {})
+        return Facts("AWS's root users, federated users and services", name, {})
     known = {f"aws_{kind}": (caller.arn,), "aws_account": (caller.account,)}
     if caller.organization:
         known["aws_organization"] = (caller.organization,)
-    return Facts(_WHOM, known)
-
-
-def readable(caller: AwsCaller) -> str:
-    """The role's or user's name."""
-    return caller.role_name or caller.arn.rpartition("/")[2]
+    return Facts(_WHOM, name, known)
 
 
 def account_of(arn: Glob) -> str:
@@ -78,7 +73,7 @@ def account_of(arn: Glob) -> str:
 
 def _role(text: str) -> Glob:
     if re.fullmatch(f"{_ARN}role/{_NAME}", text):
-        return pattern(text)
+        return glob(text)
     if re.fullmatch(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/.*", text):
         raise ValueError(
             "names a session, whose name its user chose; write the role, "
@@ -97,7 +92,7 @@ def _role(text: str) -> Glob:
 
 def _user(text: str) -> Glob:
     if re.fullmatch(rf"{_ARN}user/(?:[\x21-\x7e]{{1,512}}/)?{_NAME}", text):
-        return pattern(text)
+        return glob(text)
     raise ValueError(
         "must be arn:aws:iam::ACCOUNT:user/NAME with partition and account spelt out, "
         f"not {shown(text)}"

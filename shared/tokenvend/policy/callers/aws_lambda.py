@@ -27,9 +27,4 @@ def read(table: Table) -> Matcher:
 
 def facts(caller: LambdaCaller) -> Facts:
     """The alias."""
-    return Facts(_WHOM, {"lambda_alias": (caller.alias,)})
-
-
-def readable(caller: LambdaCaller) -> str:
-    """The alias."""
-    return caller.alias
+    return Facts(_WHOM, caller.alias, {"lambda_alias": (caller.alias,)})

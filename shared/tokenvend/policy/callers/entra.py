@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenvend.identifiers import GUID
+from tokenvend.identifiers import APP_ROLE, GUID
 from tokenvend.policy.callers.matcher import Facts, Matcher, matcher
 from tokenvend.policy.values import of_form
 
@@ -27,8 +27,6 @@ KEYS = {
 OWN = ("entra_tenant", "entra_object", "entra_user")
 
 MAX_ROLES = 20
-# https://learn.microsoft.com/entra/identity-platform/howto-add-app-roles-in-apps
-_APP_ROLE = r"[\x21-\x7e]{1,120}"
 _WORKLOADS = "workloads in Entra"
 _PEOPLE = "people in Entra"
 
@@ -38,12 +36,8 @@ def read(table: Table) -> Matcher:
     guid = of_form(GUID, "must be a GUID like 00000000-0000-0000-0000-000000000000", lower=True)
     tenant = table.parsed("entra_tenant", guid, advice="the tenant's id; ids repeat across tenants")
     ids = [(key, table.parsed(key, guid)) for key in ("entra_object", "entra_user", "entra_app")]
-    role = of_form(_APP_ROLE, "must be an app role's value, without spaces")
-    roles: tuple[str | None, ...]
-    if isinstance(table.tree.get("entra_role"), list):
-        roles = table.list_of("entra_role", role, most=MAX_ROLES, advice="an app role's value")
-    else:
-        roles = (table.parsed("entra_role", role),)
+    role = of_form(APP_ROLE, "must be an app role's value, without spaces")
+    roles = table.strings("entra_role", role, most=MAX_ROLES, advice="an app role's value")
     if table.tree.keys() <= {"entra_tenant"}:
         table.problem(
             "`entra_tenant` alone would fit every workload of the tenant; "
@@ -68,9 +62,4 @@ def facts(caller: EntraCaller) -> Facts:
     }
     if caller.roles:
         known["entra_role"] = tuple(sorted(caller.roles))
-    return Facts(_PEOPLE if caller.is_user else _WORKLOADS, known)
-
-
-def readable(caller: EntraCaller) -> str:
-    """The object id: it fits whole."""
-    return caller.object_id
+    return Facts(_PEOPLE if caller.is_user else _WORKLOADS, caller.object_id, known)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 class Facts(NamedTuple):
     """What somebody we believe vouched for: of whom, and by the policy's keys (a claim's is
-    `claims.NAME`). What only the caller itself says, such as a session's name, is none.
+    `claims.NAME`). What only the caller itself says, such as a session's name, is none. `name`:
+    what a person calls it; others may have the same.
     """
 
     whom: str
+    name: str
     known: Mapping[str, tuple[str, ...]]
 
 

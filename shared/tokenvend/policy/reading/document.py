@@ -29,24 +29,19 @@ def read(text: str, source: str) -> dict[str, object]:
         raise PolicyError(source, (Problem(1, "", message),))
     text = _without_mark(text)
     try:
-        return _read_json(text, source) if is_json(text) else tomllib.loads(text)
+        if text.lstrip(" \t\r\n").startswith("{"):
+            return _read_json(text, source)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(source, (_toml_problem(text, str(error)),)) from None
+        problem = _toml_problem(text, str(error))
     except json.JSONDecodeError as error:
         problem = Problem(error.lineno, "", f"not valid JSON: {error.msg}")
-        raise PolicyError(source, (problem,)) from None
     except RecursionError:
         problem = Problem(1, "", "nested too deeply; a policy has at most five levels")
-        raise PolicyError(source, (problem,)) from None
     except ValueError:
         # Python's cap on digits, the one value both parsers choke on outside their own errors.
         problem = Problem(1, "", "a number in the policy is too long to be one")
-        raise PolicyError(source, (problem,)) from None
-
-
-def is_json(text: str) -> bool:
-    """Whether `text` is read as JSON."""
-    return _without_mark(text).lstrip(" \t\r\n").startswith("{")
+    raise PolicyError(source, (problem,))
 
 
 def lines_of(text: str) -> Lines:
@@ -54,8 +49,7 @@ def lines_of(text: str) -> Lines:
     # A good policy never needs to know.
     from tokenvend.policy.reading.lines import find_lines  # noqa: PLC0415
 
-    text = _without_mark(text)
-    return find_lines(text, is_json=is_json(text))
+    return find_lines(_without_mark(text))
 
 
 def refuse(found: Found, tree: dict[str, object], text: str, source: str) -> PolicyError:
@@ -104,8 +98,7 @@ def _read_json(text: str, source: str) -> dict[str, object]:
             Problem(line, where(tree, path), f"the key {quoted(str(path[-1]))} stands twice")
             for path, line in lines_of(text).repeated
         )
-        message = "a key stands twice in one object"
-        raise PolicyError(source, problems or (Problem(1, "", message),))
+        raise PolicyError(source, problems or (Problem(1, "", "a key stands twice in one object"),))
     return tree
 
 

@@ -67,53 +67,37 @@ class Table:
     def parsed[T](self, key: str, parse: Callable[[str], T], *, advice: str = "") -> T | None:
         """The string at `key` through `parse`, whose ValueError says what to write instead."""
         text = self.typed(str, key, advice=advice)
-        if text is None:
-            return None
-        try:
-            return parse(text)
-        except ValueError as error:
-            self.problem(f"`{key}` {error}", key)
-            return None
+        return None if text is None else self._tried(parse, text, key)
 
     def moment(self, key: str, *, up: bool = False) -> int | None:
         """The date and time at `key`, in epoch seconds; fractions go `up` or down."""
         self._taken[key] = None
         if key not in self.tree:
             return None
-        try:
-            return moment(self.tree[key], up=up)
-        except ValueError as error:
-            self.problem(f"`{key}` {error}", key)
-            return None
+        return self._tried(lambda value: moment(value, up=up), self.tree[key], key)
 
     def list_of[T](
         self, key: str, parse: Callable[[str], T], *, most: int, advice: str = ""
     ) -> tuple[T, ...]:
         """The strings at `key`, each through `parse`; an empty list is refused where required."""
-        values = self.typed(list, key, advice=advice)
-        if values is None:
-            return ()
-        if not values and advice:
-            self.problem(f"`{key}` is empty, which grants nothing; write {advice}", key)
-        if len(values) > most:
-            self.problem(f"`{key}` has {len(values)} entries; at most {most} are read", key)
-            return ()
-        parsed: list[T] = []
-        for index, value in enumerate(values):
-            if type(value) is not str:
-                self.problem(f"`{key}` must list strings, not {shown(value)}", key, index)
-                continue
-            try:
-                parsed.append(parse(value))
-            except ValueError as error:
-                self.problem(f"`{key}` {error}", key, index)
-        if len(parsed) == len(values) != len(set(values)):
+        values = self._listed(key, str, "strings", most, advice)
+        if len({value for _, value in values}) < len(values):
             self.problem(f"`{key}` names something twice; write each entry once", key)
-        return tuple(parsed)
+        parsed = [self._tried(parse, value, key, index) for index, value in values]
+        return tuple(value for value in parsed if value is not None)
 
-    def table(self, key: str) -> Table | None:
+    def strings[T](
+        self, key: str, parse: Callable[[str], T], *, most: int, advice: str
+    ) -> tuple[T, ...]:
+        """The strings at `key`, where one may stand without its list."""
+        if isinstance(self.tree.get(key), list):
+            return self.list_of(key, parse, most=most, advice=advice)
+        one = self.parsed(key, parse)
+        return () if one is None else (one,)
+
+    def table(self, key: str, *, advice: str = "") -> Table | None:
         """The table at `key`."""
-        tree = self.typed(dict, key)
+        tree = self.typed(dict, key, advice=advice)
         return None if tree is None else Table(tree, (*self.path, key), self._found)
 
     def tables(self, key: str, *, most: int, advice: str = "") -> list[Table]:
@@ -123,19 +107,10 @@ class Table:
             name = ".".join(str(each) for each in (*self.path, key) if type(each) is str)
             self.problem(f"`{key}` is a list of tables; write [[{name}]], not [{name}]", key)
             return []
-        values = self.typed(list, key, advice=advice)
-        if values is None:
-            return []
-        if len(values) > most:
-            self.problem(f"`{key}` has {len(values)} entries; at most {most} are read", key)
-            return []
-        found: list[Table] = []
-        for index, value in enumerate(values):
-            if type(value) is dict:
-                found.append(Table(value, (*self.path, key, index), self._found))
-            else:
-                self.problem(f"`{key}` must list tables, not {shown(value)}", key, index)
-        return found
+        return [
+            Table(value, (*self.path, key, index), self._found)
+            for index, value in self._listed(key, dict, "tables", most, advice)
+        ]
 
     def close(self) -> None:
         """Report every key that was not taken: a misspelt limit must not go unenforced."""
@@ -143,3 +118,28 @@ class Table:
             return
         for key in self.tree.keys() - self._taken.keys():
             self.problem(f"unknown key {shown(key)}; {nearest(key, self._taken)}", key)
+
+    def _tried[V, T](self, parse: Callable[[V], T], value: V, *keys: str | int) -> T | None:
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.problem(f"`{keys[0]}` {error}", *keys)
+            return None
+
+    def _listed[T](
+        self, key: str, kind: type[T], plural: str, most: int, advice: str
+    ) -> list[tuple[int, T]]:
+        """The entries at `key` that are of this type, with their places."""
+        values = self.typed(list, key, advice=advice) or []
+        if advice and self.tree.get(key) == []:
+            self.problem(f"`{key}` is empty; write {advice}", key)
+        if len(values) > most:
+            self.problem(f"`{key}` has {len(values)} entries; at most {most} are read", key)
+            return []
+        found = []
+        for index, value in enumerate(values):
+            if type(value) is kind:
+                found.append((index, value))
+            else:
+                self.problem(f"`{key}` must list {plural}, not {shown(value)}", key, index)
+        return found
