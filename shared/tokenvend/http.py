@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tokenvend.caller import Authenticator
     from tokenvend.endpoint import Endpoint, Invocation
     from tokenvend.model import Caller, HttpRequest, TokenRequest, VendedToken
-    from tokenvend.policy import GrantView
+    from tokenvend.policy import Grant
     from tokenvend.service import Vending
 
 # Of what is left of a probe's time: the policy's check may not keep it waiting.
@@ -212,9 +212,9 @@ def grants(visit: Visit) -> Value:
     policy = in_force.policy
     record.policy, record.policy_checked_at = policy.digest, in_force.checked_at
     record.outcome = "answered"
-    views = grants_of(policy, caller, now)
-    answer = {"caller": own.render_caller(caller), "grants": [_shown(view) for view in views]}
-    if views:
+    held = grants_of(policy, caller, now)
+    answer = {"caller": own.render_caller(caller), "grants": [_shown(grant) for grant in held]}
+    if held:
         answer["policy"] = {
             "digest": policy.digest,
             "mode": str(policy.mode),
@@ -261,8 +261,17 @@ RESOURCES: Mapping[str, Resource] = {
 }
 
 
-def _shown(view: GrantView) -> dict[str, Any]:
-    return asdict(view) | {"expires": None if view.expires is None else rfc3339(view.expires)}
+def _shown(grant: Grant) -> dict[str, Any]:
+    what = {"access_token": grant.scopes, "id_token": grant.audiences}
+    return {
+        "name": grant.name,
+        "service_account": grant.service_account,
+        "kinds": [kind for kind, given in what.items() if given],
+        "scopes": grant.scopes,
+        "audiences": [str(audience) for audience in grant.audiences],
+        "max_lifetime": grant.max_lifetime,
+        "expires": None if grant.expires is None else rfc3339(grant.expires),
+    }
 
 
 def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:

@@ -62,13 +62,6 @@ class Secret:
         raise TypeError(msg)
 
 
-class TokenKind(StrEnum):
-    """What a vended token is."""
-
-    ACCESS = "access_token"
-    ID = "id_token"
-
-
 # --- callers -------------------------------------------------------------------------------------
 # `id` names the principal that owns a cached token. What a caller may choose freely (a role
 # session's name) is not part of it: varying it would push other callers' tokens out of the cache.

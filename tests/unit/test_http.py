@@ -332,7 +332,9 @@ def test_the_exchange_tells_errors_in_its_own_dialect_even_for_another_method() 
 def test_grants_tells_the_caller_who_it_is_and_what_it_may_have() -> None:
     answer = json.loads(World().ask("GET", "/v1/grants").body)
     assert answer["caller"]["id"] == "arn:aws:iam::111122223333:role/etl"
-    assert [grant["name"] for grant in answer["grants"]] == ["reader"]
+    assert [(grant["name"], grant["kinds"]) for grant in answer["grants"]] == [
+        ("reader", ["access_token"])
+    ]
     assert answer["policy"] == {
         "digest": POLICY.digest,
         "mode": "enforce",

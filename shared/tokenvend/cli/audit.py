@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from tokenvend.audit.chain import fingerprint_key
 from tokenvend.audit.chain import verify as verify_chain
-from tokenvend.cli.output import FILE_OR_STDIN, json_option, new_console, print_json
+from tokenvend.cli.output import FILE_OR_STDIN, count, json_option, new_console, print_json
 from tokenvend.cli.records import UnreadableLogError, read_logs
 from tokenvend.cli.request_page import print_page, printable, summary
 from tokenvend.model import Secret
@@ -76,9 +76,9 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
         counts = {"records": seen.records, "instances": len(seen.instances)}
         print_json({"whole": not problems, **counts, "problems": problems})
     else:
-        verdict = f"[red]{_some(len(problems), 'problem')}[/]" if problems else "[green]whole[/]"
+        verdict = f"[red]{count(len(problems), 'problem')}[/]" if problems else "[green]whole[/]"
         console.print(
-            f"{_some(seen.records, 'record')} of {_some(len(seen.instances), 'instance')}, "
+            f"{count(seen.records, 'record')} of {count(len(seen.instances), 'instance')}, "
             f"{_shown(seen.first)} to {_shown(seen.last)}: {verdict}"
         )
     if problems:
@@ -172,11 +172,11 @@ def _beginning(value: object, wanted: frozenset[str]) -> str:
 def _not_found(records: int, *, by_id: bool) -> str:
     if by_id:
         return (
-            f"None of {_some(records, 'request')} has this id.\n"
+            f"None of {count(records, 'request')} has this id.\n"
             "Is this the log of the function that answered, and of that time?"
         )
     return (
-        f"None of {_some(records, 'request')} handed this token out.\n"
+        f"None of {count(records, 'request')} handed this token out.\n"
         "Where TOKENVEND_AUDIT_KEY is set, give the token and --key-file."
     )
 
@@ -269,7 +269,3 @@ def _read(path: Path) -> str:
 
 def _shown(text: str) -> str:
     return escape(printable(text))
-
-
-def _some(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

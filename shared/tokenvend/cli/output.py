@@ -28,3 +28,8 @@ def new_console() -> Console:
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of this width, broken at spaces alone: a name or address stays whole."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

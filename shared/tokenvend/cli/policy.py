@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from tokenvend import __version__
-from tokenvend.cli.output import FILE_OR_STDIN, json_option, new_console, print_json
+from tokenvend.cli.output import FILE_OR_STDIN, count, json_option, new_console, print_json
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy.reading.table import Table as Fields
 from tokenvend.policy.review.cases import read_cases, run_cases
@@ -35,9 +35,7 @@ from tokenvend.policy.review.lint import lint as lint_policy
 from tokenvend.policy.review.matrix import Matrix, to_html
 from tokenvend.policy.review.matrix import matrix as policy_matrix
 from tokenvend.policy.review.questions import read_caller, read_request
-from tokenvend.policy.review.sarif import text as finding_text
 from tokenvend.policy.review.sarif import to_sarif
-from tokenvend.policy.review.words import count
 from tokenvend.policy.values import moment
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
                 colour = _COLOURS[finding.severity]
                 console.print(
                     f"{escape(_called(path))}:{finding.line}: "
-                    f"[{colour}]{finding.severity}[/]: {escape(finding_text(finding))} "
+                    f"[{colour}]{finding.severity}[/]: {escape(str(finding))} "
                     f"[dim]({finding.rule})[/]"
                 )
         counts = Counter(finding.severity for finding in findings)
@@ -252,7 +250,7 @@ def matrix(path: Path, *, html: Path | None, as_json: bool) -> None:
             {"caller": caller, "service_account": account, "grants": [asdict(c) for c in found]}
             for (caller, account), found in table.cells.items()
         ]
-        print_json({"digest": table.digest, "mode": table.mode, "cells": cells})
+        print_json({"digest": table.policy.digest, "mode": table.policy.mode, "cells": cells})
         return
     _print_matrix(table)
 

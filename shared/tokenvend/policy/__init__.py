@@ -6,14 +6,13 @@ Pure: no clock, no environment, no files, no network. The operator's tools (`lin
 
 from tokenvend.policy.compiled import CompiledPolicy, Grant, Mode
 from tokenvend.policy.compiler import check_platform, compile_policy
-from tokenvend.policy.decision import Decision, GrantView, decide, grants_of
+from tokenvend.policy.decision import Decision, decide, grants_of
 from tokenvend.policy.reading.problems import PolicyError, Problem
 
 __all__ = [
     "CompiledPolicy",
     "Decision",
     "Grant",
-    "GrantView",
     "Mode",
     "PolicyError",
     "Problem",

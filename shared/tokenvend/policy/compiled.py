@@ -18,22 +18,11 @@ class Mode(StrEnum):
     SHADOW = "shadow"
 
 
-class AccessLimits(NamedTuple):
-    """Of access tokens. `max_lifetime`: seconds; None for a direct token, where STS decides."""
-
-    scopes: tuple[str, ...]
-    max_lifetime: int | None
-
-
-class IdLimits(NamedTuple):
-    """Of ID tokens."""
-
-    audiences: tuple[Glob, ...]
-
-
 class Grant(NamedTuple):
     """One `[[grant]]`. `service_account` None means direct: the federated token itself.
 
+    `scopes`: of access tokens, empty where it gives none; `max_lifetime`: theirs, seconds; None for
+    a direct token, where STS decides. `audiences`: of ID tokens, empty where it gives none.
     `not_before`, `expires`: epoch seconds; the grant holds from the first to before the second.
     `attributed`: whether Google is to see the caller (`attribute = "caller"`).
     """
@@ -41,8 +30,9 @@ class Grant(NamedTuple):
     name: str
     callers: tuple[Matcher, ...]
     service_account: str | None
-    access_token: AccessLimits | None
-    id_token: IdLimits | None
+    scopes: tuple[str, ...] = ()
+    max_lifetime: int | None = None
+    audiences: tuple[Glob, ...] = ()
     delegates: tuple[str, ...] = ()
     not_before: int | None = None
     expires: int | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.policy import values
 from tokenvend.policy.callers import read_callers
-from tokenvend.policy.compiled import AccessLimits, CompiledPolicy, Grant, IdLimits, Mode
+from tokenvend.policy.compiled import CompiledPolicy, Grant, Mode
 from tokenvend.policy.index import build_index
 from tokenvend.policy.reading.document import read, refuse
 from tokenvend.policy.reading.problems import shown
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tokenvend.policy.callers.matcher import Matcher
+    from tokenvend.policy.patterns import Glob
     from tokenvend.policy.reading.problems import Found
 
 MAX_GRANTS = 20_000
@@ -100,8 +101,8 @@ def _grant(table: Table, mode: Mode) -> Grant:
     delegates = table.list_of("delegates", values.service_account, most=MAX_DELEGATES)
     if direct and delegates:
         table.problem("`delegates` has no meaning for a direct grant; remove it", "delegates")
-    access_token = _access_token(table, callers, direct=direct)
-    id_token = _id_token(table, direct=direct)
+    scopes, max_lifetime = _access_token(table, callers, direct=direct)
+    audiences = _id_token(table, direct=direct)
     if not table.has("access_token") and not table.has("id_token"):
         table.problem("grants nothing; add [grant.access_token] or [grant.id_token]")
     not_before, expires = table.moment("not_before", up=True), table.moment("expires")
@@ -115,8 +116,9 @@ def _grant(table: Table, mode: Mode) -> Grant:
         name=name or "",
         callers=callers,
         service_account=service_account,
-        access_token=access_token,
-        id_token=id_token,
+        scopes=scopes,
+        max_lifetime=max_lifetime,
+        audiences=audiences,
         delegates=delegates,
         not_before=not_before,
         expires=expires,
@@ -136,10 +138,10 @@ def _check_target(table: Table, *, direct: bool | None) -> None:
 
 def _access_token(
     grant: Table, callers: tuple[Matcher, ...], *, direct: bool | None
-) -> AccessLimits | None:
+) -> tuple[tuple[str, ...], int | None]:
     table = grant.table("access_token")
     if table is None:
-        return None
+        return (), None
     advice = 'the scopes the tokens have, such as ["https://www.googleapis.com/auth/pubsub"]'
     scopes = table.list_of("scopes", values.scope, most=MAX_SCOPES, advice=advice)
     for index, scope in enumerate(scopes if direct else ()):
@@ -163,19 +165,19 @@ def _access_token(
 
         check_boundary(table, callers)
     table.close()
-    return AccessLimits(scopes, None if direct else max_lifetime or DEFAULT_LIFETIME)
+    return scopes, None if direct else max_lifetime or DEFAULT_LIFETIME
 
 
-def _id_token(grant: Table, *, direct: bool | None) -> IdLimits | None:
+def _id_token(grant: Table, *, direct: bool | None) -> tuple[Glob, ...]:
     table = grant.table("id_token")
     if table is None:
-        return None
+        return ()
     if direct:
         table.problem("a direct grant has no service account to be named in an ID token; remove it")
     advice = 'who accepts the tokens, such as ["https://orders-*.run.app"]'
     audiences = table.list_of("audiences", values.audience, most=MAX_AUDIENCES, advice=advice)
     table.close()
-    return IdLimits(audiences)
+    return audiences
 
 
 def _mode(table: Table) -> Mode | None:
@@ -191,7 +193,6 @@ def _digest(mode: Mode, grants: Iterable[Grant]) -> str:
 
 def _canonical(grant: Grant) -> dict[str, object]:
     """The grant's content in one fixed form: every key, in one order, times in epoch seconds."""
-    access, identity = grant.access_token, grant.id_token
     return {
         "name": grant.name,
         "callers": [
@@ -199,9 +200,9 @@ def _canonical(grant: Grant) -> dict[str, object]:
         ],
         "service_account": grant.service_account,
         "delegates": grant.delegates,
-        "scopes": access and access.scopes,
-        "max_lifetime": access and access.max_lifetime,
-        "audiences": identity and [str(pattern) for pattern in identity.audiences],
+        "scopes": grant.scopes or None,
+        "max_lifetime": grant.max_lifetime,
+        "audiences": [str(audience) for audience in grant.audiences] or None,
         "not_before": grant.not_before,
         "expires": grant.expires,
         "mode": grant.mode,

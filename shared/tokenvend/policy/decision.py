@@ -10,18 +10,16 @@ first, and chosen from by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenvend.errors import Denied
-from tokenvend.model import TokenKind, TokenRequest, TokenSpec
 from tokenvend.policy.callers import facts_of
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.limits import weigh
 from tokenvend.policy.reading.problems import shown
 
 if TYPE_CHECKING:
-    from tokenvend.model import Caller
+    from tokenvend.model import Caller, TokenRequest, TokenSpec
     from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy.compiled import CompiledPolicy, Grant
     from tokenvend.policy.limits import Refusal
@@ -35,28 +33,6 @@ class Decision(NamedTuple):
     spec: TokenSpec
     matched: tuple[str, ...]
     would_deny: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GrantView:
-    """What a caller is told about a grant of its own. `max_lifetime`: seconds; None where an ID
-    token's hour or Google's STS decides. `service_account` None: a direct token.
-    """
-
-    name: str
-    service_account: str | None
-    kinds: tuple[TokenKind, ...]
-    scopes: tuple[str, ...]
-    audiences: tuple[str, ...]
-    max_lifetime: int | None
-    expires: int | None
-
-
-class Candidate(NamedTuple):
-    """A grant that names the caller, and the matcher by which it does."""
-
-    grant: Grant
-    matcher: Matcher
 
 
 def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> Decision:
@@ -84,38 +60,24 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
     raise Denied(cause=_cause(policy, caller, request, nearest))
 
 
-def grants_of(policy: CompiledPolicy, caller: Caller, now: int) -> tuple[GrantView, ...]:
+def grants_of(policy: CompiledPolicy, caller: Caller, now: int) -> tuple[Grant, ...]:
     """What this caller may have now, in the policy's order. `now`: epoch seconds."""
     return tuple(
-        _view(grant)
+        grant
         for grant, _ in candidates_of(policy, caller)
         if (grant.not_before is None or grant.not_before <= now)
         and (grant.expires is None or now < grant.expires)
     )
 
 
-def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[Candidate]:
-    """Every grant that names the caller, in the policy's order."""
+def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[tuple[Grant, Matcher]]:
+    """Every grant that names the caller, in the policy's order, and its matcher that does."""
     places: dict[int, Matcher] = {}
     facts = facts_of(caller)
     for place, matcher in policy.by_fact.entries(facts):
         if place not in places and matcher.fits(facts):
             places[place] = matcher
-    return [Candidate(policy.grants[place], places[place]) for place in sorted(places)]
-
-
-def _view(grant: Grant) -> GrantView:
-    access, identity = grant.access_token, grant.id_token
-    offered = ((TokenKind.ACCESS, access), (TokenKind.ID, identity))
-    return GrantView(
-        name=grant.name,
-        service_account=grant.service_account,
-        kinds=tuple(kind for kind, limits in offered if limits is not None),
-        scopes=access.scopes if access else (),
-        audiences=tuple(str(pattern) for pattern in identity.audiences) if identity else (),
-        max_lifetime=access.max_lifetime if access else None,
-        expires=grant.expires,
-    )
+    return [(policy.grants[place], places[place]) for place in sorted(places)]
 
 
 def _would_deny(grant: Grant, against: list[Refusal]) -> str:

@@ -91,19 +91,18 @@ def _outside_dates(grant: Grant, now: int) -> list[Refusal]:
 def _access(
     grant: Grant, request: AccessTokenRequest
 ) -> tuple[AccessTokenSpec | None, list[Refusal]]:
-    limits = grant.access_token
-    if limits is None:
+    if not grant.scopes:
         reason = "it gives ID tokens and the request is for an access token"
         return None, [Refusal(Condition.KIND, reason)]
     direct = grant.service_account is None
     against = []
-    scopes = _scopes(limits.scopes, request)
-    extra = [scope for scope in scopes if scope not in limits.scopes]
+    scopes = _scopes(grant.scopes, request)
+    extra = [scope for scope in scopes if scope not in grant.scopes]
     if extra:
         named = ", ".join(shown(scope) for scope in extra[:3])
         reason = f"its scopes do not include {named}"
         against.append(Refusal(Condition.WHAT, reason, relaxed=not direct))
-    lifetime, most = request.lifetime, limits.max_lifetime
+    lifetime, most = request.lifetime, grant.max_lifetime
     if most is None:
         if lifetime is not None:
             reason = "a direct token's lifetime is up to Google's STS; ask for none"
@@ -142,12 +141,11 @@ def _scopes(limit: tuple[str, ...], request: AccessTokenRequest) -> tuple[str, .
 
 
 def _id(grant: Grant, request: IdTokenRequest) -> tuple[IdTokenSpec | None, list[Refusal]]:
-    limits = grant.id_token
-    if limits is None or grant.service_account is None:
+    if not grant.audiences or grant.service_account is None:
         reason = "it gives access tokens and the request is for an ID token"
         return None, [Refusal(Condition.KIND, reason)]
     against = []
-    if not any(audience.matches(request.audience) for audience in limits.audiences):
+    if not any(audience.matches(request.audience) for audience in grant.audiences):
         reason = f"its audiences do not include {shown(request.audience)}"
         against.append(Refusal(Condition.WHAT, reason, relaxed=True))
     spec = IdTokenSpec(

@@ -87,7 +87,7 @@ class Table:
         return tuple(value for value in parsed if value is not None)
 
     def strings[T](
-        self, key: str, parse: Callable[[str], T], *, most: int, advice: str
+        self, key: str, parse: Callable[[str], T], *, most: int, advice: str = ""
     ) -> tuple[T, ...]:
         """The strings at `key`, where one may stand without its list."""
         if isinstance(self.tree.get(key), list):

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tokenvend.errors import Denied
 from tokenvend.model import AccessTokenRequest, TokenSpec
 from tokenvend.policy.attribution import caller_label
 from tokenvend.policy.callers import facts_of
-from tokenvend.policy.decision import decide
 from tokenvend.policy.limits import Condition, weigh
 from tokenvend.policy.reading.problems import shown
 from tokenvend.policy.review.questions import describe, kind_in_words
-from tokenvend.policy.review.words import as_entry, gives, token_in_words
+from tokenvend.policy.review.words import as_entry, decided, gives, token_in_words
 
 if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
@@ -25,21 +23,18 @@ if TYPE_CHECKING:
     from tokenvend.policy.compiled import CompiledPolicy, Grant
 
 _ADVICE = {
-    Condition.NAME: "ask for a grant that names this caller",
     Condition.SERVICE_ACCOUNT: (
         "ask without `service_account`, or add a grant for that service account"
     ),
     Condition.POSSIBLE: "change the request; Google would not give this to anyone",
     Condition.DATES: "change `not_before` or `expires` of {name}",
     Condition.LIFETIME: "ask for a shorter lifetime, or raise `max_lifetime` of {name}",
+    Condition.KIND: "add [grant.{kind}] to {name}, if its callers should have such tokens",
+    Condition.WHAT: "ask for {other} of {name}",
 }
-_ADVICE_ACCESS = _ADVICE | {
-    Condition.KIND: "add [grant.access_token] to {name}, if its callers should have such tokens",
-    Condition.WHAT: "ask for fewer scopes, or add these to `scopes` of {name}",
-}
-_ADVICE_ID = _ADVICE | {
-    Condition.KIND: "add [grant.id_token] to {name}, if its callers should have such tokens",
-    Condition.WHAT: "ask for another audience, or add this one to `audiences` of {name}",
+_OTHER = {
+    "access_token": "fewer scopes, or add these to `scopes`",
+    "id_token": "another audience, or add this one to `audiences`",
 }
 
 
@@ -87,16 +82,8 @@ class Explanation:
 
 def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> Explanation:
     """Decide as the endpoint does, and tell every step. `now`: epoch seconds."""
-    granted, next_step = None, ""
-    try:
-        decision = decide(policy, caller, request, now)
-        granted = decision.spec
-        summary = f"granted by {shown(granted.grant_name)}"
-        if decision.would_deny:
-            summary += f", only because of shadow mode ({decision.would_deny})"
-    except Denied as denied:
-        summary = f"denied: {denied.cause}"
-        next_step = _next_step(policy, caller, request, now)
+    decision, summary = decided(policy, caller, request, now)
+    granted = decision.spec if decision else None
     chosen = granted.grant_name if granted else ""
     return Explanation(
         caller=caller.id,
@@ -104,7 +91,7 @@ def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: 
         request=describe(request),
         granted=granted,
         summary=summary,
-        next_step=next_step,
+        next_step="" if granted else _next_step(policy, caller, request, now),
         considered=tuple(_consider(grant, caller, request, now, chosen) for grant in policy.grants),
         gets=token_in_words(granted) if granted else "",
         google_sees=caller_label(caller) if granted and granted.attributed else "",
@@ -155,6 +142,6 @@ def _next_step(policy: CompiledPolicy, caller: Caller, request: TokenRequest, no
         ((weigh(grant, request, now)[1][0], grant) for grant in named),
         key=lambda pair: pair[0].condition,
     )
-    is_access = isinstance(request, AccessTokenRequest)
-    advice = (_ADVICE_ACCESS if is_access else _ADVICE_ID)[against.condition]
-    return advice.format(name=shown(grant.name))
+    kind = "access_token" if isinstance(request, AccessTokenRequest) else "id_token"
+    advice = _ADVICE[against.condition]
+    return advice.format(name=shown(grant.name), kind=kind, other=_OTHER[kind])

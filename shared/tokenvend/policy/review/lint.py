@@ -6,6 +6,7 @@ too wide, what can never apply and what is past its time.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from tokenvend.policy.compiled import Mode
 from tokenvend.policy.compiler import compile_policy
 from tokenvend.policy.reading.document import lines_of
 from tokenvend.policy.reading.problems import PolicyError, quoted, shown
-from tokenvend.policy.review.coverage import covers
+from tokenvend.policy.review.coverage import covers, gives_all, target_of
 from tokenvend.policy.review.scopes import is_known, meant
 from tokenvend.policy.values import CLOUD_PLATFORM
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tokenvend.policy.compiled import Grant
     from tokenvend.policy.patterns import Glob
     from tokenvend.policy.reading.problems import Path
+    from tokenvend.policy.review.coverage import Target
 
 
 class Severity(StrEnum):
@@ -92,6 +94,9 @@ class Finding:
     where: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
 
 def lint(text: str, *, source: str = "policy.toml", now: int) -> tuple[Finding, ...]:
     """The findings on a policy, by line. `now`: epoch seconds. Raises nothing."""
@@ -105,34 +110,38 @@ def lint(text: str, *, source: str = "policy.toml", now: int) -> tuple[Finding, 
     if not policy.grants:
         return (Finding("empty", Severity.NOTE, 1, "", "no grant: everyone is denied"),)
     lines = lines_of(text)
-    remarks = [
-        Finding(rule, severity, lines.of(("grant", place, *path)), _where(grant), message)
-        for place, grant in enumerate(policy.grants)
-        for rule, severity, path, message in _remarks(grant, now)
-    ]
-    for place, earlier in _shadowed(policy.grants):
-        grant = policy.grants[place]
-        message = (
-            f"grant {shown(earlier.name)} before it gives its callers all of this, so it is "
-            "reached only by name; remove it, or move it up"
-        )
-        line = lines.of(("grant", place))
-        remarks.append(Finding("shadowed", Severity.WARNING, line, _where(grant), message))
-    return tuple(sorted(remarks, key=lambda finding: (finding.line, finding.rule)))
-
-
-def _where(grant: Grant) -> str:
-    return f"[[grant]] {quoted(grant.name)}"
+    before: dict[Target, list[Grant]] = defaultdict(list)
+    found = []
+    for place, grant in enumerate(policy.grants):
+        earlier = before[target_of(grant)]
+        for rule, severity, path, message in _remarks(grant, earlier, now):
+            line = lines.of(("grant", place, *path))
+            found.append(Finding(rule, severity, line, f"[[grant]] {quoted(grant.name)}", message))
+        earlier.append(grant)
+    return tuple(sorted(found, key=lambda finding: (finding.line, finding.rule)))
 
 
 _Remark = tuple[str, Severity, "Path", str]
 
 
-def _remarks(grant: Grant, now: int) -> Iterator[_Remark]:
+def _remarks(grant: Grant, earlier: list[Grant], now: int) -> Iterator[_Remark]:
+    yield from _on_order(grant, earlier)
     yield from _on_callers(grant)
     yield from _on_access(grant)
     yield from _on_audiences(grant)
     yield from _on_time(grant, now)
+
+
+def _on_order(grant: Grant, earlier: list[Grant]) -> Iterator[_Remark]:
+    # A grant in shadow mode gives way to any that enforces.
+    for wide in earlier if grant.mode is Mode.ENFORCE else ():
+        if wide.mode is Mode.ENFORCE and gives_all(wide, grant):
+            message = (
+                f"grant {shown(wide.name)} before it gives its callers all of this, so it is "
+                "reached only by name; remove it, or move it up"
+            )
+            yield "shadowed", Severity.WARNING, (), message
+            return
 
 
 def _on_callers(grant: Grant) -> Iterator[_Remark]:
@@ -218,10 +227,7 @@ def _letters(pattern: Glob, *, after: str = "") -> int:
 
 
 def _on_access(grant: Grant) -> Iterator[_Remark]:
-    limits = grant.access_token
-    if limits is None:
-        return
-    for index, scope in enumerate(limits.scopes):
+    for index, scope in enumerate(grant.scopes):
         if is_known(scope):
             continue
         near = meant(scope)
@@ -229,23 +235,23 @@ def _on_access(grant: Grant) -> Iterator[_Remark]:
         severity = Severity.WARNING if near else Severity.NOTE
         message = f"{shown(scope)} is no scope of Google's that is known here; {advice}"
         yield "unknown-scope", severity, ("access_token", "scopes", index), message
-    if CLOUD_PLATFORM in limits.scopes:
-        path: Path = ("access_token", "scopes", limits.scopes.index(CLOUD_PLATFORM))
+    if CLOUD_PLATFORM in grant.scopes:
+        path: Path = ("access_token", "scopes", grant.scopes.index(CLOUD_PLATFORM))
         message = (
             "this reaches every API that the service account may use; "
             "write the scopes that are needed"
         )
         yield "cloud-platform", Severity.WARNING, path, message
-    if limits.max_lifetime is not None and limits.max_lifetime > DEFAULT_LIFETIME:
+    if grant.max_lifetime is not None and grant.max_lifetime > DEFAULT_LIFETIME:
         message = (
-            f"{limits.max_lifetime} s is more than an hour, which Google gives only where "
+            f"{grant.max_lifetime} s is more than an hour, which Google gives only where "
             "constraints/iam.allowServiceAccountCredentialLifetimeExtension names the account"
         )
         yield "long-lifetime", Severity.WARNING, ("access_token", "max_lifetime"), message
 
 
 def _on_audiences(grant: Grant) -> Iterator[_Remark]:
-    for index, pattern in enumerate(grant.id_token.audiences if grant.id_token else ()):
+    for index, pattern in enumerate(grant.audiences):
         text = str(pattern)
         host = text.partition("://")[2].partition("/")[0] if "://" in text else text
         if "*" not in host:
@@ -271,47 +277,3 @@ def _on_time(grant: Grant, now: int) -> Iterator[_Remark]:
     if grant.mode is Mode.SHADOW:
         message = "in shadow mode scopes, audiences, lifetimes and dates are reported and not held"
         yield "shadow-mode", Severity.NOTE, ("mode",), message
-
-
-def _shadowed(grants: tuple[Grant, ...]) -> Iterator[tuple[int, Grant]]:
-    """Grants that an earlier one makes needless, by target so that many grants stay quick."""
-    by_target: dict[str | None, list[Grant]] = {}
-    for place, grant in enumerate(grants):
-        before = by_target.setdefault(grant.service_account, [])
-        for earlier in before:
-            if _gives_all(earlier, grant):
-                yield place, earlier
-                break
-        before.append(grant)
-
-
-def _gives_all(wide: Grant, narrow: Grant) -> bool:
-    if Mode.SHADOW in (wide.mode, narrow.mode) or wide.delegates != narrow.delegates:
-        return False
-    if wide.attributed != narrow.attributed:
-        return False
-    if (wide.not_before, wide.expires) not in ((None, None), (narrow.not_before, narrow.expires)):
-        return False
-    if not all(any(covers(mine, its) for mine in wide.callers) for its in narrow.callers):
-        return False
-    return _access_gives_all(wide, narrow) and _id_gives_all(wide, narrow)
-
-
-def _access_gives_all(wide: Grant, narrow: Grant) -> bool:
-    if narrow.access_token is None:
-        return True
-    if wide.access_token is None:
-        return False
-    mine, its = wide.access_token, narrow.access_token
-    return set(its.scopes) <= set(mine.scopes) and (mine.max_lifetime or 0) >= (
-        its.max_lifetime or 0
-    )
-
-
-def _id_gives_all(wide: Grant, narrow: Grant) -> bool:
-    if narrow.id_token is None:
-        return True
-    if wide.id_token is None:
-        return False
-    patterns = wide.id_token.audiences
-    return all(any(mine.covers(its) for mine in patterns) for its in narrow.id_token.audiences)

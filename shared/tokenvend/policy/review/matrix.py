@@ -53,9 +53,7 @@ class Cell:
 class Matrix:
     """`cells`: by (caller, service account), for the pairs that have any."""
 
-    digest: str
-    mode: Mode
-    grants: int
+    policy: CompiledPolicy
     callers: tuple[str, ...]
     service_accounts: tuple[str, ...]
     cells: dict[tuple[str, str], tuple[Cell, ...]]
@@ -69,9 +67,7 @@ def matrix(policy: CompiledPolicy) -> Matrix:
             key = (in_line(matcher), grant.service_account or DIRECT)
             cells[key] = (*cells.get(key, ()), _cell(grant))
     return Matrix(
-        digest=policy.digest,
-        mode=policy.mode,
-        grants=len(policy.grants),
+        policy=policy,
         callers=tuple(sorted({caller for caller, _ in cells})),
         service_accounts=tuple(sorted({account for _, account in cells})),
         cells=cells,
@@ -90,8 +86,13 @@ def to_html(table: Matrix) -> str:
         + "</tr>"
         for caller in table.callers
     )
+    policy = table.policy
     return _PAGE.format(
-        digest=table.digest[:12], mode=table.mode, grants=table.grants, heads=heads, rows=rows
+        digest=policy.digest[:12],
+        mode=policy.mode,
+        grants=len(policy.grants),
+        heads=heads,
+        rows=rows,
     )
 
 
@@ -105,10 +106,10 @@ def _cells_html(cells: tuple[Cell, ...]) -> str:
 
 
 def _cell(grant: Grant) -> Cell:
-    kinds = (("access", grant.access_token), ("ID", grant.id_token))
+    kinds = (("access", grant.scopes), ("ID", grant.audiences))
     return Cell(
         grant=grant.name,
-        kinds=tuple(kind for kind, given in kinds if given is not None),
+        kinds=tuple(kind for kind, given in kinds if given),
         what=what(grant),
         limits=limits(grant),
         shadow=grant.mode is Mode.SHADOW,

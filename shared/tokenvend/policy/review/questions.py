@@ -6,9 +6,9 @@ An assumed role's ARN, as `aws sts get-caller-identity` prints it, is taken for 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from tokenvend.identifiers import AWS_ROLE_ARN, AWS_SESSION_ARN, AWS_USER_ARN
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.policy.reading.table import Table
 
-_SESSION = r"arn:([a-z-]+):sts::([0-9]{12}):assumed-role/([^/:]+)/([^/:]+)"
-_PRINCIPAL = r"arn:([a-z-]+):iam::([0-9]{12}):(role|user)/([^:]+)"
 _CALLER = (
     'who calls, such as { aws_role = "arn:aws:iam::111122223333:role/etl" }, '
     '{ lambda_alias = "etl" }, { entra_tenant = "…", entra_object = "…" } (or entra_user), or '
@@ -37,17 +35,15 @@ _CALLER = (
 def read_caller(table: Table) -> Caller | None:
     """The caller that the table describes; what is wrong with it is reported."""
     unknown = [key for key in table.tree if key not in KEYS]
+    for key in unknown:
+        table.problem(f"unknown key {shown(key)}; {nearest(key, KEYS)}", key)
     if unknown:
-        for key in unknown:
-            table.problem(f"unknown key {shown(key)}; {nearest(key, KEYS)}", key)
         return None
-    found = {id(KEYS[key]): KEYS[key] for key in table.tree}
-    if len(found) != 1:
+    kinds = [kind for kind in KINDS if not table.tree.keys().isdisjoint(KINDS[kind].KEYS)]
+    if len(kinds) != 1:
         table.problem(f"describes no single caller; write {_CALLER}")
         return None
-    (kind,) = found.values()
-    read = next(_READERS[caller] for caller in KINDS if KINDS[caller] is kind)
-    caller = read(table)
+    caller = _READERS[kinds[0]](table)
     table.close()
     return caller
 
@@ -72,19 +68,15 @@ def read_request(table: Table) -> TokenRequest:
 def describe(request: TokenRequest) -> str:
     """The request in words."""
     match request:
-        case IdTokenRequest(audience=audience):
-            asked = f"an ID token for {shown(audience)}"
-        case AccessTokenRequest(scopes=scopes, lifetime=lifetime):
+        case IdTokenRequest():
+            asked = f"an ID token for {shown(request.audience)}"
+        case AccessTokenRequest():
+            scopes = ", ".join(map(shown, request.scopes))
             asked = "an access token"
-            if scopes:
-                asked += f" with {', '.join(shown(scope) for scope in scopes)}"
-            if lifetime is not None:
-                asked += f" for {lifetime} s"
-    if request.service_account is not None:
-        asked += f" of {request.service_account}"
-    return asked + (
-        f" by the grant {shown(request.grant_name)}" if request.grant_name is not None else ""
-    )
+            asked += f" with {scopes}" if scopes else ""
+            asked += f" for {request.lifetime} s" if request.lifetime is not None else ""
+    asked += f" of {request.service_account}" if request.service_account is not None else ""
+    return asked + (f" by the grant {shown(request.grant_name)}" if request.grant_name else "")
 
 
 def kind_in_words(caller: Caller) -> str:
@@ -119,21 +111,17 @@ def _aws(table: Table) -> Caller | None:
 
 
 def _principal(arn: str) -> AwsCaller:
-    session = re.fullmatch(_SESSION, arn)
-    if session is not None:
-        partition, account, role, name = session.groups()
-        return AwsCaller(f"arn:{partition}:iam::{account}:role/{role}", account, role, name)
-    principal = re.fullmatch(_PRINCIPAL, arn)
-    if principal is None:
+    if (user := AWS_USER_ARN.fullmatch(arn)) is not None:
+        return AwsCaller(arn, user["account"])
+    session = AWS_SESSION_ARN.fullmatch(arn)
+    found = session or AWS_ROLE_ARN.fullmatch(arn)
+    if found is None:
         raise ValueError(
             f"must be the ARN of a role, of its session or of a user, not {shown(arn)}"
         )
-    partition, account, kind, name = principal.groups()
-    if kind == "user":
-        return AwsCaller(arn, account)
     # AWS leaves a role's path out of its sessions' ARNs, and so of what a gateway tells us.
-    role = name.rpartition("/")[2]
-    return AwsCaller(f"arn:{partition}:iam::{account}:role/{role}", account, role)
+    role = f"arn:{found['partition']}:iam::{found['account']}:role/{found['role']}"
+    return AwsCaller(role, found["account"], found["role"], session["session"] if session else "")
 
 
 def _lambda(table: Table) -> Caller | None:
@@ -143,12 +131,7 @@ def _lambda(table: Table) -> Caller | None:
 
 def _entra(table: Table) -> Caller | None:
     tenant = table.typed(str, "entra_tenant", advice="the tenant's id")
-    role = table.tree.get("entra_role")
-    if isinstance(role, list):
-        roles = table.list_of("entra_role", str, most=100)
-    else:
-        one = table.typed(str, "entra_role")
-        roles = () if one is None else (one,)
+    roles = table.strings("entra_role", str, most=100)
     workload, person = table.typed(str, "entra_object"), table.typed(str, "entra_user")
     if workload is not None and person is not None:
         table.problem("nobody is both entra_user and entra_object; write one")
@@ -163,10 +146,8 @@ def _entra(table: Table) -> Caller | None:
 
 def _oidc(table: Table) -> Caller | None:
     issuer = table.typed(str, "issuer", advice="the issuer's URL")
-    claims = table.table("claims")
+    claims = table.table("claims", advice='what the token says, such as { sub = "…" }')
     if claims is None:
-        if not table.has("claims"):
-            table.problem('`claims` is missing; write what the token says, such as { sub = "…" }')
         return None
     said = {name: claims.typed(str, name) or "" for name in claims.tree}
     return OidcCaller(issuer or "", said.pop("sub", ""), tuple(sorted(said.items())))

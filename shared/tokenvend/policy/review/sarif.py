@@ -30,7 +30,7 @@ def to_sarif(found: Mapping[str, tuple[Finding, ...]], *, version: str) -> dict[
             "ruleId": finding.rule,
             "ruleIndex": ids.index(finding.rule),
             "level": str(finding.severity),
-            "message": {"text": text(finding)},
+            "message": {"text": str(finding)},
             "locations": [
                 {
                     "physicalLocation": {
@@ -45,8 +45,3 @@ def to_sarif(found: Mapping[str, tuple[Finding, ...]], *, version: str) -> dict[
     ]
     run = {"tool": {"driver": driver}, "columnKind": "utf16CodeUnits", "results": results}
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-
-
-def text(finding: Finding) -> str:
-    """The finding in one line, with its grant."""
-    return f"{finding.where}: {finding.message}" if finding.where else finding.message

@@ -5,17 +5,34 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, assert_never
 
-from tokenvend.model import AccessTokenSpec, IdTokenSpec, TokenKind
+from tokenvend.errors import Denied
+from tokenvend.model import AccessTokenSpec, IdTokenSpec
 from tokenvend.policy.callers import KINDS, facts_of
 from tokenvend.policy.compiled import Mode
+from tokenvend.policy.decision import decide
+from tokenvend.policy.reading.problems import shown
+from tokenvend.policy.review.scopes import ROOT
 from tokenvend.policy.values import date_of
 
 if TYPE_CHECKING:
-    from tokenvend.model import Caller, TokenSpec
+    from tokenvend.model import Caller, TokenRequest, TokenSpec
     from tokenvend.policy.callers.matcher import Matcher
-    from tokenvend.policy.compiled import Grant
+    from tokenvend.policy.compiled import CompiledPolicy, Grant
+    from tokenvend.policy.decision import Decision
 
-_SCOPE_ROOT = "https://www.googleapis.com/auth/"
+DIRECT = "the endpoint itself (direct)"
+
+
+def decided(
+    policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int
+) -> tuple[Decision | None, str]:
+    """The decision, None where it is a denial, and the outcome in a sentence."""
+    try:
+        decision = decide(policy, caller, request, now)
+    except Denied as denied:
+        return None, f"denied: {denied.cause}"
+    relaxed = decision.would_deny and f", only because of shadow mode ({decision.would_deny})"
+    return decision, f"granted by {shown(decision.spec.grant_name)}{relaxed}"
 
 
 def in_line(matcher: Matcher) -> str:
@@ -26,54 +43,42 @@ def in_line(matcher: Matcher) -> str:
 def as_entry(caller: Caller) -> str:
     """The narrowest entry of `callers` that fits this caller."""
     known = facts_of(caller).known
-    own = {key: known[key][0] for key in KINDS[type(caller)].OWN if key in known}
-    parts = [
-        f"claims = {{ {key.removeprefix('claims.')} = {_quoted(value)} }}"
-        if key.startswith("claims.")
-        else f"{key} = {_quoted(value)}"
-        for key, value in own.items()
-    ]
+    parts = []
+    for key in KINDS[type(caller)].OWN:
+        if key in known:
+            value = json.dumps(known[key][0], ensure_ascii=False)
+            table, _, claim = key.partition(".")
+            parts.append(f"{table} = {{ {claim} = {value} }}" if claim else f"{key} = {value}")
     return f"{{ {', '.join(parts)} }}"
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def limits(grant: Grant, kind: TokenKind | None = None) -> str:
-    """Lifetime, dates, mode and attribution, of one kind of token or of all the grant has."""
-    access = grant.access_token if kind is not TokenKind.ID else None
-    lifetime = access.max_lifetime if access else None
-    parts = [f"up to {lifetime} s"] if lifetime is not None else []
-    parts += [f"from {date_of(grant.not_before)}"] if grant.not_before is not None else []
-    parts += [f"until {date_of(grant.expires)}"] if grant.expires is not None else []
-    parts += ["in shadow mode"] if grant.mode is Mode.SHADOW else []
-    parts += ["attributed to the caller"] if grant.attributed else []
-    return ", ".join(parts)
+def limits(grant: Grant) -> str:
+    """Lifetime, dates, mode and attribution."""
+    parts = [
+        grant.max_lifetime is not None and f"up to {grant.max_lifetime} s",
+        grant.not_before is not None and f"from {date_of(grant.not_before)}",
+        grant.expires is not None and f"until {date_of(grant.expires)}",
+        grant.mode is Mode.SHADOW and "in shadow mode",
+        grant.attributed and "attributed to the caller",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def what(grant: Grant) -> tuple[str, ...]:
     """Scopes, without what all of Google's begin with, and audiences."""
-    scopes = grant.access_token.scopes if grant.access_token else ()
-    audiences = grant.id_token.audiences if grant.id_token else ()
-    return (
-        *(scope.removeprefix(_SCOPE_ROOT) for scope in scopes),
-        *(str(audience) for audience in audiences),
-    )
+    return (*(scope.removeprefix(ROOT) for scope in grant.scopes), *map(str, grant.audiences))
 
 
 def gives(grant: Grant) -> str:
     """Whose tokens a grant gives, for what, within which limits: a sentence's worth."""
     within = limits(grant)
-    return (
-        f"{grant.service_account or 'the endpoint itself (direct)'}: {', '.join(what(grant))}"
-        + (f" ({within})" if within else "")
-    )
+    given = f"{grant.service_account or DIRECT}: {', '.join(what(grant))}"
+    return f"{given} ({within})" if within else given
 
 
 def token_in_words(spec: TokenSpec) -> str:
     """What a decision allows."""
-    of = spec.service_account or "the endpoint itself (direct)"
+    of = spec.service_account or DIRECT
     match spec:
         case AccessTokenSpec():
             life = f" for {spec.lifetime} s" if spec.lifetime is not None else ""
@@ -82,8 +87,3 @@ def token_in_words(spec: TokenSpec) -> str:
             return f"an ID token of {of} for {spec.audience}"
         case _ as never:
             assert_never(never)
-
-
-def count(number: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
