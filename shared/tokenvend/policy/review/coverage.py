@@ -32,7 +32,7 @@ def gives_all(wide: Grant, narrow: Grant) -> bool:
     """Whether `wide` gives the callers of `narrow`, of the same target, whatever that gives."""
     return (
         wide.mode in (narrow.mode, Mode.SHADOW)
-        and set(narrow.scopes) <= set(wide.scopes)
+        and all(scope in wide.scopes for scope in narrow.scopes)
         and (narrow.max_lifetime or 0) <= (wide.max_lifetime or 0)
         and (wide.not_before or 0) <= (narrow.not_before or 0)
         and _end(narrow) <= _end(wide)
