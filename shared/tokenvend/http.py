@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tokenvend import __version__, errors
 from tokenvend.endpoint import DEFAULT_RETRY_AFTER
 from tokenvend.errors import InvalidRequest, TokenvendError
-from tokenvend.model import AccessTokenRequest, HttpResponse
+from tokenvend.model import HttpResponse
 from tokenvend.policy import grants_of
 from tokenvend.wire import own, sts
 from tokenvend.wire.objects import render, rfc3339
@@ -190,14 +190,13 @@ def exchange(visit: Visit) -> Value:
     """POST /v1/token: the caller proves itself with the subject token it brings."""
     backend, (record, now, deadline, _) = visit.backend, visit.invocation
     body, media_type = _body(visit.request, sts.FORM, "application/json")
-    wanted = sts.parse_exchange(body, media_type, backend.audience)
-    record.asked = sts.describe(wanted)
+    exchanged = sts.parse_exchange(body, media_type, backend.audience)
+    record.asked = own.describe(exchanged.wanted)
     with record.steps.timed("authenticate"):
         record.caller = backend.authenticator.authenticate_subject_token(
-            wanted.subject_token_type, wanted.subject_token, wanted.audience, now, deadline
+            exchanged.subject_token_type, exchanged.subject_token, exchanged.audience, now, deadline
         )
-    asked = AccessTokenRequest(grant_name=wanted.grant_name, scopes=wanted.scopes, narrow=True)
-    token = _vend(visit, record.caller, asked)
+    token = _vend(visit, record.caller, exchanged.wanted)
     return sts.render_exchange(token, visit.invocation.answered_at())
 
 

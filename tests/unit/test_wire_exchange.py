@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tokenvend import errors
 from tokenvend.errors import InvalidRequest
-from tokenvend.model import AccessTokenSpec, Secret, VendedToken
+from tokenvend.model import AccessTokenRequest, AccessTokenSpec, Secret, VendedToken
 from tokenvend.policy.values import CLOUD_PLATFORM
 from tokenvend.wire.sts import (
     FORM,
@@ -35,10 +35,9 @@ FIELDS = {
 }
 EXPECTED = ExchangeRequest(
     f"{OURS}/grants/reader",
-    "reader",
     Secret("t"),
     "urn:ietf:params:oauth:token-type:jwt",
-    ("a", "b"),
+    AccessTokenRequest(grant_name="reader", scopes=("a", "b"), narrow=True),
 )
 
 
@@ -177,4 +176,6 @@ def test_a_caller_cannot_ask_for_so_much_that_its_record_is_cut_off() -> None:
         parse_exchange(form(scope=" ".join(everything)), FORM, OURS)
     with pytest.raises(InvalidRequest):
         parse_exchange(form(scope=" ".join(everything[:18])), FORM, OURS)
-    assert len(parse_exchange(form(scope=" ".join(everything[:16])), FORM, OURS).scopes) == 16
+    assert (
+        len(parse_exchange(form(scope=" ".join(everything[:16])), FORM, OURS).wanted.scopes) == 16
+    )

@@ -58,7 +58,7 @@ MAX_SCOPES = 100
 MAX_SCOPE_TEXT = 8192
 
 # A scope is an RFC 6749 section 3.3 scope-token.
-SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
 _AUDIENCE = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
@@ -99,19 +99,16 @@ def parse_id_token_request(body: bytes) -> IdTokenRequest:
     )
 
 
-def are_scopes(scopes: Collection[str]) -> bool:
+def are_scopes(scopes: Collection[object]) -> bool:
     """Whether these are scopes, and not too many of them."""
-    return (
-        len(scopes) <= MAX_SCOPES
-        and sum(map(len, scopes)) <= MAX_SCOPE_TEXT
-        and all(SCOPE.fullmatch(scope) for scope in scopes)
-    )
+    texts = [scope for scope in scopes if isinstance(scope, str) and _SCOPE.fullmatch(scope)]
+    return len(texts) == len(scopes) <= MAX_SCOPES and sum(map(len, texts)) <= MAX_SCOPE_TEXT
 
 
 def render_token(token: VendedToken, now: int) -> dict[str, Any]:
     """The answer to either request. `now`: epoch seconds."""
     spec = token.spec
-    common: dict[str, Any] = {
+    common = {
         "expires_in": max(0, token.expires_at - now),
         "expires_at": rfc3339(token.expires_at),
     }
@@ -209,40 +206,31 @@ def _fields(body: bytes, known: set[str]) -> dict[str, Any]:
 
 def _service_account(fields: dict[str, Any]) -> str | None:
     value = fields.get("service_account")
-    if value is None:
-        return None
-    if not isinstance(value, str) or not is_service_account_email(value):
-        raise InvalidRequest(
-            "`service_account` must be a service account's email, such as "
-            "name@project.iam.gserviceaccount.com."
-        )
-    return value
+    if value is None or (isinstance(value, str) and is_service_account_email(value)):
+        return value
+    raise InvalidRequest(
+        "`service_account` must be a service account's email, such as "
+        "name@project.iam.gserviceaccount.com."
+    )
 
 
 def _grant_name(fields: dict[str, Any]) -> str | None:
     value = fields.get("grant")
-    if value is None:
-        return None
-    if not isinstance(value, str) or not GRANT_NAME.fullmatch(value):
-        raise InvalidRequest("`grant` must be the name of a grant; GET /v1/grants lists yours.")
-    return value
+    if value is None or (isinstance(value, str) and GRANT_NAME.fullmatch(value)):
+        return value
+    raise InvalidRequest("`grant` must be the name of a grant; GET /v1/grants lists yours.")
 
 
 def _scopes(fields: dict[str, Any]) -> tuple[str, ...]:
     value = fields.get("scopes")
     if value is None:
         return ()
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(isinstance(scope, str) for scope in value)
-        or not are_scopes(value)
-    ):
-        raise InvalidRequest(
-            f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes without blanks, "
-            f"at most {MAX_SCOPE_TEXT} characters in all."
-        )
-    return tuple(dict.fromkeys(value))
+    if isinstance(value, list) and value and are_scopes(value):
+        return tuple(dict.fromkeys(value))
+    raise InvalidRequest(
+        f"`scopes` must be a list of 1 to {MAX_SCOPES} OAuth scopes without blanks, "
+        f"at most {MAX_SCOPE_TEXT} characters in all."
+    )
 
 
 def _lifetime(fields: dict[str, Any]) -> int | None:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from tokenvend import errors
 from tokenvend.errors import InvalidRequest
 from tokenvend.identifiers import GRANT_NAME
-from tokenvend.model import AccessTokenSpec, FederatedToken, Secret
+from tokenvend.model import AccessTokenRequest, AccessTokenSpec, FederatedToken, Secret
 from tokenvend.wire.objects import read_object, read_token
 from tokenvend.wire.own import MAX_SCOPE_TEXT, MAX_SCOPES, are_scopes
 
@@ -31,11 +31,21 @@ ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S10
 FORM = "application/x-www-form-urlencoded"
 
 _MAX_SUBJECT_TOKEN = 16 * 1024
-_REFUSED = ("actor_token", "resource")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class UnknownTarget(InvalidRequest):
+    """The audience is not this endpoint's."""
+
+
+class UnknownGrantType(InvalidRequest):
+    """The route exchanges tokens and does nothing else."""
+
 
 # RFC 6749 section 5.2 codes as Google's STS uses them; what is no fault of the client's is 5xx.
 STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
+    UnknownTarget: (400, "invalid_target"),
+    UnknownGrantType: (400, "unsupported_grant_type"),
     errors.InvalidRequest: (400, "invalid_request"),
     errors.Unauthenticated: (400, "invalid_grant"),
     errors.Denied: (400, "unauthorized_client"),
@@ -50,32 +60,17 @@ STATUSES: Mapping[type[TokenvendError], tuple[int, str]] = {
 }
 
 
-class UnknownTarget(InvalidRequest):
-    """The audience is not this endpoint's."""
-
-
-class UnknownGrantType(InvalidRequest):
-    """The route exchanges tokens and does nothing else."""
-
-
-_CODES: Mapping[type[TokenvendError], str] = {
-    UnknownTarget: "invalid_target",
-    UnknownGrantType: "unsupported_grant_type",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """A subject token and what is wanted for it. `grant`: a grant's name, if the audience has one.
+    """A subject token and what is `wanted` for it, by grant if the audience names one.
 
     `audience` is the whole text that was sent: a signed GetCallerIdentity request is bound to it.
     """
 
     audience: str
-    grant_name: str | None
     subject_token: Secret
     subject_token_type: str
-    scopes: tuple[str, ...] = ()
+    wanted: AccessTokenRequest
 
 
 def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeRequest:
@@ -88,7 +83,7 @@ def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeR
     if fields.get("grant_type") != GRANT_TYPE:
         raise UnknownGrantType(f"`grant_type` must be {GRANT_TYPE}.")
     _refuse_boundary(fields)
-    for name in _REFUSED:
+    for name in ("actor_token", "resource"):
         if fields.get(name):
             raise InvalidRequest(f"`{name}` is not supported.")
     if fields.get("requested_token_type", ACCESS_TOKEN_TYPE) != ACCESS_TOKEN_TYPE:
@@ -100,10 +95,13 @@ def parse_exchange(body: bytes, media_type: str, own_audience: str) -> ExchangeR
     audience = fields.get("audience", "")
     return ExchangeRequest(
         audience=audience,
-        grant_name=_grant_name(audience, own_audience),
         subject_token=Secret(subject_token),
         subject_token_type=fields.get("subject_token_type", ""),
-        scopes=_scopes(fields.get("scope", "")),
+        wanted=AccessTokenRequest(
+            grant_name=_grant_name(audience, own_audience),
+            scopes=_scopes(fields.get("scope", "")),
+            narrow=True,
+        ),
     )
 
 
@@ -120,16 +118,11 @@ def render_exchange(token: VendedToken, now: int) -> dict[str, Any]:
     }
 
 
-def describe(exchange: ExchangeRequest) -> dict[str, Any]:
-    """A request as it is written into the audit record."""
-    return {"kind": "access_token", "grant": exchange.grant_name, "scopes": exchange.scopes}
-
-
 def render_error(error: TokenvendError, request_id: str) -> tuple[int, str, dict[str, Any]]:
     """Status, media type and body of an outcome that is no token (RFC 6749 section 5.2)."""
     status, code = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     body = {
-        "error": _CODES.get(type(error), code),
+        "error": code,
         "error_description": f"{error.detail} (request {request_id})",
     }
     return status, "application/json", body
@@ -160,17 +153,13 @@ def _json(body: bytes) -> dict[str, str]:
         raise InvalidRequest("The body must be one JSON object or a form.") from None
     fields: dict[str, str] = {}
     for name, text in value.items():
-        snake = _snake(name)
+        snake = _CAMEL.sub("_", name).lower()
         if snake in fields:
             raise InvalidRequest("The body names a parameter twice.")
         if not isinstance(text, str):
             raise InvalidRequest(f"`{snake[:40]}` must be a string.")
         fields[snake] = text
     return fields
-
-
-def _snake(name: str) -> str:
-    return _CAMEL.sub("_", name).lower()
 
 
 def _check_options(text: str) -> None:
