@@ -21,7 +21,7 @@ from rich.markup import escape
 from tokenvend.audit.chain import fingerprint_key
 from tokenvend.audit.chain import verify as verify_chain
 from tokenvend.cli.output import FILE_OR_STDIN, count, json_option, new_console, print_json
-from tokenvend.cli.records import UnreadableLogError, read_logs
+from tokenvend.cli.records import read_logs
 from tokenvend.cli.request_page import print_page, printable, summary
 from tokenvend.model import Secret
 
@@ -70,8 +70,6 @@ def verify(logs: tuple[Path, ...], *, partial: bool, as_json: bool) -> None:
         problems.append(asdict(problem))
         if not as_json:
             console.print(f"[red]✗[/] {_shown(str(problem))} [dim]{_shown(problem.instance)}[/]")
-    if not seen.records:
-        raise click.UsageError(_NO_RECORD)
     if as_json:
         counts = {"records": seen.records, "instances": len(seen.instances)}
         print_json({"whole": not problems, **counts, "problems": problems})
@@ -130,55 +128,45 @@ def find(
     Example: who got the token that was found where it must not be?
       tokenvend audit find --token-file leaked.txt --key-file audit.key audit.log
     """
-    _refuse_contradictions(logs, request_id, token_file, fingerprint, key_files)
+    if [request_id, token_file, fingerprint].count(None) < 2:  # noqa: PLR2004 -- one of the three
+        raise click.UsageError("Give one of --request-id, --token-file and --fingerprint.")
+    if [*(logs or (_STDIN,)), token_file, *key_files].count(_STDIN) > 1:
+        raise click.UsageError("Standard input can be only one of token, key and log.")
     if request_id is None:
-        members: tuple[str, ...] = ("token_fingerprint",)
-        wanted = _fingerprints(token_file, fingerprint, key_files)
+        members, wanted = _TOKENS, _fingerprints(token_file, fingerprint, key_files)
     else:
-        members, wanted = _IDS, frozenset({_request_id(request_id)})
+        members, wanted = _IDS, (_request_id(request_id),)
     seen = _Seen()
     console = new_console()
     found, fitting = [], set()
     for record in _counted(logs, seen):
-        fits = {value for name in members if (value := _beginning(record.get(name), wanted))}
+        texts = [str(record.get(member)) for member in members]
+        fits = {text for text in texts if text.startswith(wanted)}
         if not fits:
             continue
         fitting |= fits
         found.append(summary(record))
         if not as_json:
-            print_page(console, record)
-    if not seen.records:
-        raise click.UsageError(_NO_RECORD)
+            print_page(console, found[-1])
     if as_json:
         print_json(found)
     if len(fitting) > len(wanted):
         click.echo(f"{len(fitting)} different ones begin like this: give more of it.", err=True)
     if not found:
-        click.echo(_not_found(seen.records, by_id=request_id is not None), err=True)
+        click.echo(f"None of {count(seen.records, 'request')} {_NOT_FOUND[members]}", err=True)
         sys.exit(_NO)
 
 
-_NO_RECORD = "There is no audit record in what was read."
 # Ours, as a caller is told it; the gateway's or host's; Google's, of the request that minted.
-_IDS = ("request_id", "platform_request_id", "upstream_request_id")
+_IDS: tuple[str, ...] = ("request_id", "platform_request_id", "upstream_request_id")
+_TOKENS: tuple[str, ...] = ("token_fingerprint",)
+_NOT_FOUND = {
+    _IDS: "has this id.\nIs this the log of the function that answered, and of that time?",
+    _TOKENS: (
+        "handed this token out.\nWhere TOKENVEND_AUDIT_KEY is set, give the token and --key-file."
+    ),
+}
 _MIN_BEGINNING = 8
-
-
-def _beginning(value: object, wanted: frozenset[str]) -> str:
-    """The value, if it begins as one of those wanted; empty otherwise."""
-    return value if isinstance(value, str) and value.startswith(tuple(wanted)) else ""
-
-
-def _not_found(records: int, *, by_id: bool) -> str:
-    if by_id:
-        return (
-            f"None of {count(records, 'request')} has this id.\n"
-            "Is this the log of the function that answered, and of that time?"
-        )
-    return (
-        f"None of {count(records, 'request')} handed this token out.\n"
-        "Where TOKENVEND_AUDIT_KEY is set, give the token and --key-file."
-    )
 
 
 @dataclass
@@ -192,30 +180,16 @@ class _Seen:
 
 
 def _counted(logs: Iterable[Path], seen: _Seen) -> Iterator[dict[str, Any]]:
-    try:
-        for record in read_logs(logs or (_STDIN,)):
-            seen.records += 1
-            seen.instances.add(str(record["instance"]))
-            # Logs of several functions come one after the other. RFC 3339 in UTC orders as text.
-            time = str(record.get("time", ""))
-            seen.first = min(seen.first or time, time)
-            seen.last = max(seen.last, time)
-            yield record
-    except UnreadableLogError as error:
-        raise click.UsageError(str(error)) from None
-
-
-def _refuse_contradictions(
-    logs: tuple[Path, ...],
-    request_id: str | None,
-    token_file: Path | None,
-    fingerprint: str | None,
-    key_files: tuple[Path, ...],
-) -> None:
-    if [request_id, token_file, fingerprint].count(None) < 2:  # noqa: PLR2004 -- one of the three
-        raise click.UsageError("Give one of --request-id, --token-file and --fingerprint.")
-    if [*(logs or (_STDIN,)), token_file, *key_files].count(_STDIN) > 1:
-        raise click.UsageError("Standard input can be only one of token, key and log.")
+    for record in read_logs(logs or (_STDIN,)):
+        seen.records += 1
+        seen.instances.add(str(record["instance"]))
+        # Logs of several functions come one after the other. RFC 3339 in UTC orders as text.
+        time = str(record.get("time", ""))
+        seen.first = min(seen.first or time, time)
+        seen.last = max(seen.last, time)
+        yield record
+    if not seen.records:
+        raise click.UsageError("There is no audit record in what was read.")
 
 
 def _request_id(text: str) -> str:
@@ -227,13 +201,13 @@ def _request_id(text: str) -> str:
 
 def _fingerprints(
     token_file: Path | None, fingerprint: str | None, key_files: tuple[Path, ...]
-) -> frozenset[str]:
+) -> tuple[str, ...]:
     """Each fingerprint the token may be recorded under: keyed ones, and the plain one."""
     if fingerprint is not None:
         digits = fingerprint.strip().lower().removeprefix("sha256:")
         if not re.fullmatch(r"[0-9a-f]{8,64}", digits):
             raise click.UsageError("--fingerprint must be 8 to 64 hex digits.")
-        return frozenset({digits})
+        return (digits,)
     keys = [b""]
     for path in key_files:
         try:
@@ -244,7 +218,7 @@ def _fingerprints(
     token = Secret(text.strip())
     if token == Secret(""):
         raise click.UsageError("The token is empty.")
-    return frozenset(token.fingerprint(key) for key in keys)
+    return tuple({token.fingerprint(key) for key in keys})
 
 
 def _ask_for_token() -> str:

@@ -25,7 +25,6 @@ from urllib.parse import quote
 
 import click
 import requests
-from rich.console import Console
 
 from tokenvend.cli.local_texts import (
     CACHED_HIDES,
@@ -35,17 +34,17 @@ from tokenvend.cli.local_texts import (
     show_step,
     welcome,
 )
-from tokenvend.cli.output import json_option, wrapped
+from tokenvend.cli.output import json_option, new_console, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import Console
 
     from localcloud.cloud import Cloud
     from localcloud.demo import Step
 
 ADMIN_TIMEOUT = 5
-NOT_FOUND = 404
-BAD_REQUEST = 400
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -75,7 +74,7 @@ def up(directory: Path, *, as_json: bool) -> None:
     \b
     Example: tokenvend local up
     """
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = new_console(stderr=as_json)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -104,7 +103,10 @@ def env(directory: Path, name: str) -> None:
     \b
     Example: eval "$(tokenvend local env --as etl)"
     """
-    for variable, value in sorted(_caller_environment(directory, name).items()):
+    answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
+    if answer.status_code == requests.codes.not_found:
+        raise click.ClickException(f"The local cloud knows no caller {name!r}.")
+    for variable, value in sorted(answer.json().items()):
         click.echo(f"export {variable}={shlex.quote(value)}")
 
 
@@ -179,7 +181,7 @@ def demo(directory: Path, *, as_json: bool) -> None:
     """
     from localcloud.demo import run  # noqa: PLC0415 -- only the checkout has it
 
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = new_console(stderr=as_json)
     began = time.perf_counter()
     steps: list[Step] = []
     with (
@@ -240,14 +242,6 @@ _NO_CHECKOUT = (
 )
 
 
-def _caller_environment(directory: Path, name: str) -> dict[str, str]:
-    answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
-    if answer.status_code == NOT_FOUND:
-        raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    variables: dict[str, str] = answer.json()
-    return variables
-
-
 def _admin(
     directory: Path, method: str, path: str, body: dict[str, Any] | None = None
 ) -> requests.Response:
@@ -264,7 +258,7 @@ def _admin(
     except requests.ConnectionError as gone:
         # Its files outlive a cloud that was killed.
         raise click.ClickException(NOTHING_RUNS) from gone
-    if answer.status_code == BAD_REQUEST:
+    if answer.status_code == requests.codes.bad_request:
         raise click.ClickException("\n".join(wrapped(str(answer.json()["error"]), 78)))
     return answer
 

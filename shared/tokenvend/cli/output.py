@@ -20,9 +20,9 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def new_console() -> Console:
+def new_console(*, stderr: bool = False) -> Console:
     """A console whose lines are broken by nobody but the terminal: a pipe gets each one whole."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def wrapped(text: str, width: int) -> list[str]:

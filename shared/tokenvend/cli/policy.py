@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.markup import escape
@@ -84,7 +84,10 @@ def lint(paths: tuple[Path, ...], *, as_json: bool, sarif: bool) -> None:
     Example: tokenvend policy lint policy.toml --sarif > policy.sarif
     """
     now = int(time.time())
-    found = {path: lint_policy(text, source=_called(path), now=now) for path, text in _texts(paths)}
+    found = {
+        path: lint_policy(_read(path), source=_called(path), now=now)
+        for path in dict.fromkeys(paths)
+    }
     findings = [finding for each in found.values() for finding in each]
     if sarif:
         named = {path.as_posix(): each for path, each in found.items()}
@@ -313,23 +316,20 @@ def _print_explanation(explanation: Explanation) -> None:
 
 def _asking(parts: tuple[str, ...], wishes: dict[str, object]) -> tuple[Caller, TokenRequest]:
     """The caller and the request that the options describe, or a usage error with all mistakes."""
-    tree: dict[str, object] = {}
-    claims: dict[str, object] = {}
+    tree: dict[str, Any] = {}
     for part in parts:
         key, equals, value = part.partition("=")
         if not equals:
             raise click.UsageError(f"--caller {part}: write KEY=VALUE, such as lambda_alias=etl")
-        into, name = (claims, key[7:]) if key.startswith("claims.") else (tree, key)
+        into, name = tree, key
+        if key.startswith("claims."):
+            into, name = tree.setdefault("claims", {}), key.removeprefix("claims.")
         if name == "entra_role":
-            roles = into.setdefault(name, [])
-            if isinstance(roles, list):
-                roles.append(value)
+            into.setdefault(name, []).append(value)
         elif name in into:
             raise click.UsageError(f"--caller {key} stands twice")
         else:
             into[name] = value
-    if claims:
-        tree["claims"] = claims
     found: Found = []
     caller = read_caller(Fields(tree, (), found))
     request = read_request(Fields(wishes, (), found))
@@ -355,17 +355,13 @@ def _called(path: Path) -> str:
     return "stdin" if str(path) == "-" else str(path)
 
 
-def _texts(paths: tuple[Path, ...]) -> list[tuple[Path, str]]:
-    return [(path, _read(path)) for path in dict.fromkeys(paths)]
-
-
 def _read(path: Path) -> str:
     try:
-        if str(path) == "-":
-            return sys.stdin.read()
-        return path.read_text(encoding="utf-8")
+        with click.open_file(str(path), encoding="utf-8") as stream:
+            text: str = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{_called(path)} cannot be read as UTF-8 text: {error}") from None
+    return text
 
 
 def _time(at: str | None) -> int:

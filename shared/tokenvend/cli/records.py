@@ -12,10 +12,10 @@ import csv
 import gzip
 import json
 import re
-import sys
 import zlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
+
+import click
 
 from tokenvend.wire.objects import once
 
@@ -41,21 +41,18 @@ _BEGINNING = re.compile(r'"?\{')
 _MAX_BEGINNINGS = 64
 
 
-class UnreadableLogError(Exception):
-    """A log cannot be read; the text names it."""
-
-
 def read_logs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
     """The records of these files in their order; `-` is standard input, `.gz` is unpacked.
 
-    Raises UnreadableLogError while iterating.
+    Raises click.UsageError, which names the file, while iterating.
     """
     for path in paths:
         try:
-            with _opened(path) as stream:
+            packed = path.suffix == ".gz"
+            with gzip.open(path) if packed else click.open_file(str(path), "rb") as stream:
                 yield from records_in(_lines(stream))
         except (OSError, EOFError, zlib.error) as error:
-            raise UnreadableLogError(f"{path} cannot be read: {error}") from None
+            raise click.UsageError(f"{path} cannot be read: {error}") from None
 
 
 def records_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -70,22 +67,7 @@ def records_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield from _in_text(line, 0)
 
 
-class _Lines(Protocol):
-    """What plain, compressed and standard input have in common."""
-
-    def readline(self, size: int, /) -> bytes: ...
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_Lines]:
-    if str(path) == "-":
-        yield sys.stdin.buffer
-        return
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-        yield stream
-
-
-def _lines(stream: _Lines) -> Iterator[str]:
+def _lines(stream: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
     beginning = True
     while line := stream.readline(MAX_LINE):
         ended = line.endswith(b"\n") or len(line) < MAX_LINE

@@ -22,38 +22,19 @@ _LABEL_WIDTH = 11
 # Microseconds in a millisecond, and in a day: no request takes so long, only a forged record.
 _MICROSECONDS = 1000
 _LONGEST = 86_400_000_000
-_OF_RECORD = (
-    "request_id",
-    "platform_request_id",
-    "upstream_request_id",
-    "trace_id",
-    "time",
-    "outcome",
-    "status",
-    "reason",
-    "would_deny",
-    "source",
-    "user_agent",
-    "route",
-    "asked",
-    "matched",
-    "token_fingerprint",
-    "expires_at",
-    "cache",
-    "bridged",
-    "policy",
-    "durations_us",
-    "instance",
-    "sequence",
-)
+# What only places the record in its chain.
+_OF_CHAIN = ("schema", "previous", "hash")
 _OF_GRANT = ("kind", "service_account", "delegates", "scopes", "audience", "lifetime")
 
 
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of the request, one member for each thing an operator asks; None: not there."""
+    """The record as flat JSON: what it says of the caller and of what was granted beside the rest.
+
+    None: not there. `intact`: whether the record's hash fits.
+    """
     caller, grant = _mapping(record, "caller"), _mapping(record, "grant")
     return {
-        **{name: record.get(name) for name in _OF_RECORD},
+        **{name: value for name, value in record.items() if name not in _OF_CHAIN},
         "caller": caller.get("id"),
         "session": caller.get("session"),
         "grant": grant.get("name"),
@@ -62,16 +43,15 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def print_page(console: Console, record: Mapping[str, Any]) -> None:
-    """The record as a page: what is not there has no line, and nothing that is there is cut."""
-    for label, text, style in _lines(summary(record)):
+def print_page(console: Console, found: Mapping[str, Any]) -> None:
+    """A summary as a page: what is not there has no line, and nothing that is there is cut."""
+    for label, text, style in _lines(found):
         room = console.width - _LABEL_WIDTH
         # A pipe gets each line whole.
-        parts = wrapped(text, room) if console.is_terminal else [text]
-        for number, part in enumerate(parts):
-            start = ("" if number else label).ljust(_LABEL_WIDTH)
+        for number, part in enumerate(wrapped(text, room) if console.is_terminal else [text]):
+            start = "" if number else label
             console.print(
-                Text.assemble((start, "bold" if start.strip() else ""), (printable(part), style))
+                Text.assemble((start.ljust(_LABEL_WIDTH), "bold"), (printable(part), style))
             )
     console.print()
 
@@ -83,30 +63,30 @@ def printable(text: str) -> str:
 
 def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line that has something to say."""
-    good = found["outcome"] in ("vended", "answered")
-    status = f"status {found['status']}"
+    say = found.get
+    good = say("outcome") in ("vended", "answered")
     lines = (
-        ("request", found["request_id"], ""),
-        ("", _named("platform", found["platform_request_id"]), ""),
-        ("", _named("Google", found["upstream_request_id"]), ""),
-        ("", _named("trace", found["trace_id"]), ""),
-        ("time", found["time"], ""),
-        ("outcome", _joined(", ", found["outcome"], status), "green" if good else "red"),
-        ("reason", found["reason"], ""),
-        ("shadow", found["would_deny"], "yellow"),
-        ("caller", _joined(", ", found["caller"], _named("session", found["session"])), ""),
-        ("from", _joined(", ", found["source"], found["user_agent"]), ""),
-        ("asked", _joined(": ", found["route"], _asked(found["asked"])), ""),
-        ("named by", _joined(" ", *_items(found["matched"])), ""),
-        ("grant", _joined(": ", found["grant"], _allowed(found)), ""),
-        ("token", found["token_fingerprint"], ""),
-        ("", _named("expires", found["expires_at"]), ""),
-        ("cache", found["cache"], ""),
-        ("bridged", found["bridged"], "yellow"),
-        ("policy", found["policy"], ""),
-        ("took", _durations(found["durations_us"]), ""),
-        ("record", f"{found['sequence']} of instance {found['instance']}", ""),
-        ("", "" if found["intact"] else _ALTERED, "red"),
+        ("request", say("request_id"), ""),
+        ("", _named("platform", say("platform_request_id")), ""),
+        ("", _named("Google", say("upstream_request_id")), ""),
+        ("", _named("trace", say("trace_id")), ""),
+        ("time", say("time"), ""),
+        ("outcome", f"{say('outcome')}, status {say('status')}", "green" if good else "red"),
+        ("reason", say("reason"), ""),
+        ("shadow", say("would_deny"), "yellow"),
+        ("caller", _joined(", ", say("caller"), _named("session", say("session"))), ""),
+        ("from", _joined(", ", say("source"), say("user_agent")), ""),
+        ("asked", _joined(": ", say("route"), _asked(_mapping(found, "asked"))), ""),
+        ("named by", _words(say("matched")), ""),
+        ("grant", _joined(": ", say("grant"), _allowed(found) if say("kind") else ""), ""),
+        ("token", say("token_fingerprint"), ""),
+        ("", _named("expires", say("expires_at")), ""),
+        ("cache", say("cache"), ""),
+        ("bridged", say("bridged"), "yellow"),
+        ("policy", say("policy"), ""),
+        ("took", _durations(_mapping(found, "durations_us")), ""),
+        ("record", f"{say('sequence')} of instance {say('instance')}", ""),
+        ("", "" if say("intact") else _ALTERED, "red"),
     )
     return ((label, str(text), style) for label, text, style in lines if text)
 
@@ -116,42 +96,30 @@ _ALTERED = "This record was altered: its hash does not fit its content."
 
 def _allowed(found: Mapping[str, Any]) -> str:
     """The token that the decision allowed, whether or not it was made."""
-    if not found["kind"]:
-        return ""
     account, lifetime = found["service_account"] or "the pool (direct)", found["lifetime"]
     return _joined(
         ", ",
         f"{str(found['kind']).replace('_', ' ')} of {account}",
-        _named("through", _joined(" ", *_items(found["delegates"]))),
-        _joined(" ", *_items(found["scopes"])),
+        _named("through", _words(found["delegates"])),
+        _words(found["scopes"]),
         _named("for", found["audience"]),
         f"{lifetime} s" if lifetime else "",
     )
 
 
-def _asked(asked: object) -> str:
+def _asked(asked: Mapping[str, Any]) -> str:
     """The wishes of a request; what it left to the grant has no word."""
-    if not isinstance(asked, dict):
-        return ""
-    return _joined(
-        ", ",
-        *(
-            f"{name.replace('_', ' ')} {_joined(' ', *_items(value))}"
-            for name, value in asked.items()
-            if value and name != "kind"
-        ),
-    )
+    wishes = [(name, value) for name, value in asked.items() if value and name != "kind"]
+    return ", ".join(f"{name.replace('_', ' ')} {_words(value)}" for name, value in wishes)
 
 
-def _durations(steps: object) -> str:
-    if not isinstance(steps, dict):
-        return ""
+def _durations(steps: Mapping[str, Any]) -> str:
     told = {
         name: f"{value / _MICROSECONDS:,.1f}"
         for name, value in steps.items()
         if isinstance(value, int) and value < _LONGEST
     }
-    total = f"{told.pop('total', '?')} ms"
+    total = f"{told.pop('total', '?')} ms" if steps else ""
     return _joined(": ", total, ", ".join(f"{name} {value}" for name, value in told.items()))
 
 
@@ -160,8 +128,8 @@ def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _items(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
+def _words(value: object) -> str:
+    return _joined(" ", *(value if isinstance(value, list) else [value]))
 
 
 def _named(name: str, value: object) -> str:
