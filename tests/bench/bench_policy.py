@@ -130,7 +130,7 @@ def measure_denials() -> dict[str, list[float]]:
 
 def asking(grant: str | None) -> AccessTokenRequest:
     """The wish for an access token of the grant of this name, or of any."""
-    return AccessTokenRequest(grant=grant, lifetime=600)
+    return AccessTokenRequest(grant_name=grant, lifetime=600)
 
 
 def main() -> int:
