@@ -6,6 +6,8 @@ import json
 import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenvend.policy.reading.lines import find_lines
 
@@ -79,6 +81,41 @@ def test_json_keys_are_found_on_their_line() -> None:
     assert found[("a", 1, "b", 1)] == '"y"'
     assert found[("c", "d")] == '"d": "}]"'
     assert found[("e",)] == '"e": 1'
+
+
+def paths(value: object, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return {path} | {each for key, below in inner for each in paths(below, (*path, key))}
+
+
+@given(
+    st.dictionaries(
+        st.text("ab.#]}= '", max_size=4),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text("ab#]},[{=: '", max_size=4),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text("ab.", max_size=2), inner, max_size=3)
+            ),
+            max_leaves=8,
+        ),
+        max_size=3,
+    ),
+    st.sampled_from([None, 1]),
+)
+def test_every_key_and_entry_of_any_json_is_found(tree: dict[str, object], indent: int) -> None:
+    lines = find_lines(json.dumps(tree, indent=indent))
+    assert lines.at.keys() | {()} == paths(tree)
+    assert lines.repeated == []
+
+
+def test_json_deeper_than_python_recurses_is_told_as_far_as_it_was_read() -> None:
+    text = '{"a":\n' + "[" * 5_000 + "]" * 5_000 + "}"
+    assert find_lines(text).of(("a", 0)) == 2
 
 
 def test_a_repeated_json_key_is_found_where_it_stands_again() -> None:

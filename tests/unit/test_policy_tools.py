@@ -204,6 +204,10 @@ def test_a_grant_whose_gifts_an_earlier_one_gives_is_shadowed() -> None:
     wider = narrow.replace('"15m"', '"20m"')
     assert found(POLICY + wider) == []
     assert found(POLICY + narrow.replace("etl-x*", "other-*")) == []
+    shorter = POLICY.replace('name = "landing"', 'name = "landing"\nexpires = 2040-01-01T00:00:00Z')
+    assert found(shorter + narrow) == []
+    within = narrow.replace('"later"', '"later"\nexpires = 2039-01-01T00:00:00Z')
+    assert found(shorter + within) == [("shadowed", "warning", 18)]
 
 
 def test_a_policy_without_grants_is_noted() -> None:

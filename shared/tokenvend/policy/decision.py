@@ -50,7 +50,9 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
             if nearest is None or against[0].condition > nearest[0].condition:
                 nearest = against[0], grant
             continue
-        decision = Decision(spec, matcher.fields(), _would_deny(grant, against))
+        relaxed = "; ".join(refusal.reason for refusal in against)
+        would_deny = relaxed and f"grant {shown(grant.name)}: {relaxed}"
+        decision = Decision(spec, matcher.fields(), would_deny)
         if grant.mode is Mode.ENFORCE:
             return decision
         if in_shadow is None or (in_shadow.would_deny and not against):
@@ -78,12 +80,6 @@ def candidates_of(policy: CompiledPolicy, caller: Caller) -> list[tuple[Grant, M
         if place not in places and matcher.fits(facts):
             places[place] = matcher
     return [(policy.grants[place], places[place]) for place in sorted(places)]
-
-
-def _would_deny(grant: Grant, against: list[Refusal]) -> str:
-    if not against:
-        return ""
-    return f"grant {shown(grant.name)}: " + "; ".join(refusal.reason for refusal in against)
 
 
 def _cause(

@@ -57,14 +57,14 @@ def refuse(found: Found, tree: dict[str, object], text: str, source: str) -> Pol
     lines = lines_of(text)
     problems = sorted(
         {
-            Problem(lines.of(path), where(tree, path), message)
+            Problem(lines.of(path), _where(tree, path), message)
             for path, message in found[:MAX_PROBLEMS]
         }
     )
     return PolicyError(source, tuple(problems))
 
 
-def where(tree: dict[str, object], path: Path) -> str:
+def _where(tree: dict[str, object], path: Path) -> str:
     """The grant or case that `path` lies in, as its author knows it: `[[grant]] "name"`."""
     match path:
         case [str(kind), int(index), *_]:
@@ -95,7 +95,7 @@ def _read_json(text: str, source: str) -> dict[str, object]:
     if repeated:
         # Two readers that pick different duplicates would hold two different policies.
         problems = tuple(
-            Problem(line, where(tree, path), f"the key {quoted(str(path[-1]))} stands twice")
+            Problem(line, _where(tree, path), f"the key {quoted(str(path[-1]))} stands twice")
             for path, line in lines_of(text).repeated
         )
         raise PolicyError(source, problems or (Problem(1, "", "a key stands twice in one object"),))

@@ -76,8 +76,8 @@ class Explanation:
     summary: str
     next_step: str
     considered: tuple[Considered, ...]
-    gets: str = ""
-    google_sees: str = ""
+    gets: str
+    google_sees: str
 
 
 def explain(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> Explanation:

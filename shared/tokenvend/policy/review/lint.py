@@ -152,24 +152,23 @@ def _on_callers(grant: Grant) -> Iterator[_Remark]:
             yield "wide-caller", Severity.WARNING, path, message
         if "issuer" in asked:
             yield from _on_claims(asked, path)
-        others = [other for place, other in enumerate(grant.callers) if place < index]
-        later = grant.callers[index + 1 :]
-        if any(covers(other, matcher) for other in others) or any(
-            covers(other, matcher) and not covers(matcher, other) for other in later
+        # Of two that fit the same callers the later one goes.
+        if any(
+            covers(other, matcher) and (place < index or not covers(matcher, other))
+            for place, other in enumerate(grant.callers)
+            if place != index
         ):
             message = "another matcher of this grant fits all of these callers; remove this one"
             yield "redundant-caller", Severity.NOTE, path, message
 
 
 def _wide_aws(asked: dict[str, Glob]) -> str:
-    arn = asked.get("aws_role") or asked.get("aws_user")
-    if arn is None:
-        for key, whole in (("aws_account", "account"), ("aws_organization", "organisation")):
-            if key in asked:
-                return f"every role and user of the {whole} {asked[key]} fits; name the roles"
-        return ""
-    if not arn.exact and _letters(arn, after="/") < _FEW:
-        return f"{shown(str(arn))} fits almost every name; write more of it"
+    if arn := asked.get("aws_role") or asked.get("aws_user"):
+        is_vague = _is_vague(str(arn).rpartition("/")[2])
+        return f"{shown(str(arn))} fits almost every name; write more of it" if is_vague else ""
+    for key, whole in (("aws_account", "account"), ("aws_organization", "organisation")):
+        if key in asked:
+            return f"every role and user of the {whole} {asked[key]} fits; name the roles"
     return ""
 
 
@@ -187,7 +186,7 @@ def _on_claims(asked: dict[str, Glob], path: Path) -> Iterator[_Remark]:
             f"pin the owner with one of {', '.join(owners)}"
         )
         yield "anyone-at-issuer", Severity.ERROR, path, message
-    elif all(not pattern.exact and _letters(pattern) < _FEW for pattern in claims.values()):
+    elif all(_is_vague(str(pattern)) for pattern in claims.values()):
         message = "its claims fit almost any token of the issuer; write more of one"
         yield "wide-caller", Severity.WARNING, path, message
     names, ids = _REUSABLE.get(issuer, ("", ""))
@@ -221,9 +220,8 @@ def _pins_owner(pattern: Glob) -> bool:
     return "/" in owner or ":" in owner
 
 
-def _letters(pattern: Glob, *, after: str = "") -> int:
-    text = str(pattern)
-    return len(text.rpartition(after)[2].replace("*", "") if after else text.replace("*", ""))
+def _is_vague(pattern: str) -> bool:
+    return "*" in pattern and len(pattern.replace("*", "")) < _FEW
 
 
 def _on_access(grant: Grant) -> Iterator[_Remark]:
@@ -256,16 +254,15 @@ def _on_audiences(grant: Grant) -> Iterator[_Remark]:
         host = text.partition("://")[2].partition("/")[0] if "://" in text else text
         if "*" not in host:
             continue
-        path: Path = ("id_token", "audiences", index)
         fixed = host.rpartition("*")[2]
-        if fixed.strip(".").count(".") < 1:
-            message = f"{shown(text)} fits hosts that anyone can own; write the whole host"
-            yield "wildcard-host", Severity.ERROR, path, message
-            continue
+        owned = "." in fixed.strip(".")
+        severity = Severity.WARNING if owned else Severity.ERROR
         message = (
             f"whoever can make a host ending in {shown(fixed)} is fitted; write the whole host"
+            if owned
+            else f"{shown(text)} fits hosts that anyone can own; write the whole host"
         )
-        yield "wildcard-host", Severity.WARNING, path, message
+        yield "wildcard-host", severity, ("id_token", "audiences", index), message
 
 
 def _on_time(grant: Grant, now: int) -> Iterator[_Remark]:

@@ -29,7 +29,7 @@ td p {{ margin: 0 0 .3rem; }}
 .shadow {{ color: #b45309; }}
 </style></head><body>
 <h1>Who may have what</h1>
-<p>Policy {digest}, mode {mode}. {grants} grants.</p>
+<p>Policy {policy.digest:.12}, mode {policy.mode}. {grants} grants.</p>
 <table><thead><tr><th>Caller</th>{heads}</tr></thead>
 <tbody>
 {rows}
@@ -86,14 +86,8 @@ def to_html(table: Matrix) -> str:
         + "</tr>"
         for caller in table.callers
     )
-    policy = table.policy
-    return _PAGE.format(
-        digest=policy.digest[:12],
-        mode=policy.mode,
-        grants=len(policy.grants),
-        heads=heads,
-        rows=rows,
-    )
+    grants = len(table.policy.grants)
+    return _PAGE.format(policy=table.policy, grants=grants, heads=heads, rows=rows)
 
 
 def _cells_html(cells: tuple[Cell, ...]) -> str:
