@@ -6,9 +6,10 @@ An assumed role's ARN, as `aws sts get-caller-identity` prints it, is taken for 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from tokenvend.identifiers import AWS_ROLE_ARN, AWS_SESSION_ARN, AWS_USER_ARN
+from tokenvend.identifiers import AWS_NAME, AWS_SESSION_ARN, AWS_USER_ARN, PARTITION
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -29,6 +30,10 @@ _CALLER = (
     'who calls, such as { aws_role = "arn:aws:iam::111122223333:role/etl" }, '
     '{ lambda_alias = "etl" }, { entra_tenant = "…", entra_object = "…" } (or entra_user), or '
     '{ issuer = "https://…", claims = { sub = "…" } }'
+)
+_ROLE_ARN = re.compile(
+    rf"arn:(?P<partition>{PARTITION}):iam::(?P<account>[0-9]{{12}}):role/"
+    rf"(?:{AWS_NAME}{{1,510}}/)*(?P<role>{AWS_NAME}{{1,64}})"
 )
 
 
@@ -114,7 +119,7 @@ def _principal(arn: str) -> AwsCaller:
     if (user := AWS_USER_ARN.fullmatch(arn)) is not None:
         return AwsCaller(arn, user["account"])
     session = AWS_SESSION_ARN.fullmatch(arn)
-    found = session or AWS_ROLE_ARN.fullmatch(arn)
+    found = session or _ROLE_ARN.fullmatch(arn)
     if found is None:
         raise ValueError(
             f"must be the ARN of a role, of its session or of a user, not {shown(arn)}"
