@@ -20,7 +20,7 @@ OWN = ("issuer", "claims.sub")
 
 MAX_CLAIMS = 20
 # OpenID Connect Discovery 1.0 section 2: https, no query, no fragment; and no user info.
-_ISSUER = r"https://[a-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~%/-]{0,512})?"
+_ISSUER = r"https://[a-z0-9.-]{1,253}(?:/[A-Za-z0-9._~%/-]{0,512})?"
 _CLAIMS_ADVICE = (
     'what a token must say, such as { sub = "repo:acme/etl:ref:refs/heads/main" }; '
     "`issuer` alone would fit everyone the issuer knows"
@@ -30,7 +30,7 @@ _WHOM = "workloads of an OpenID Connect issuer"
 
 def read(table: Table) -> Matcher | None:
     """The matcher in `table`, its claims by name."""
-    form = of_form(_ISSUER, "must be the issuer's https URL, without query")
+    form = of_form(_ISSUER, "must be the issuer's https URL, without port or query")
     issuer = table.parsed("issuer", form, advice="the issuer's URL, exactly as its tokens have it")
     claims = table.table("claims", advice=_CLAIMS_ADVICE)
     if claims is None:
