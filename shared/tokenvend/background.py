@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from tokenvend.deadline import Deadline
-    from tokenvend.errors import DeadlineExceeded, TokenvendError
 
 
 class Background[V]:
@@ -23,14 +22,14 @@ class Background[V]:
     """
 
     def __init__(
-        self, work: Callable[[], V], failure: Callable[[Exception], TokenvendError]
+        self, work: Callable[[], V], failure: Callable[[Exception], Exception] = lambda error: error
     ) -> None:
         self._work = work
         self._failure = failure
         self._lock = threading.Lock()
         self._under_way: Future[V] | None = None
 
-    def join(self, deadline: Deadline, *, late: DeadlineExceeded) -> V:
+    def join(self, deadline: Deadline, *, late: Exception) -> V:
         """The work's result, begun now or earlier. Raises `late` when the deadline comes first."""
         from concurrent.futures import Future  # noqa: PLC0415 - heavy, and most starts never need it
 

@@ -87,7 +87,7 @@ class World:
 
     # --- the seam: one try on the network --------------------------------------------------------
 
-    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """One request and its answer, or what a socket would raise."""
         host = urlsplit(call.url).netloc
         if deadline.remaining() <= 0:

@@ -55,7 +55,7 @@ class World:
     calls: list[str] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
 
-    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """The network."""
         host = call.url.split("/")[2]
         self.calls.append(host)

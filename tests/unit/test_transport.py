@@ -22,13 +22,12 @@ import trustme
 from tests.unit.upstream import answer, upstream
 from tokenvend.deadline import Deadline
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError, UpstreamUnavailable
-from tokenvend.transport import Answer, Call, retry_after
+from tokenvend.transport import Answer, Call, Sender, retry_after
 from tokenvend.transport.connections import Connections
 from tokenvend.transport.egress import (
     MAX_TRIES,
     PLATFORM_NETWORKS,
     Egress,
-    Network,
     Transport,
     bypasses_proxy,
     matches_host,
@@ -64,7 +63,7 @@ def open_transport(pace: Pace, bundle: str) -> Iterator[Callable[..., Transport]
             *,
             byte_cap: int = 1024 * 1024,
             resolve: Callable[..., list[Any]] | None = None,
-            network: Network | None = None,
+            network: Sender | None = None,
         ) -> Transport:
             def now() -> float:
                 return pace.now
@@ -495,9 +494,10 @@ def test_a_compressed_answer_is_not_unpacked(transport: Transport, fields: list[
     bomb = gzip.compress(b"0" * 1_000_000)
     with (
         upstream(answer(200, bomb, *fields)) as site,
-        pytest.raises(UpstreamUnavailable, match="cannot be used"),
+        pytest.raises(UpstreamUnavailable) as caught,
     ):
         transport.send(Call("GET", site.http), soon(), repeatable=True)
+    assert "compressed" in caught.value.cause
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b"[" * 100_000])
@@ -712,7 +712,7 @@ def test_a_passed_deadline_asks_nobody(open_transport: Callable[..., Transport])
     asked: list[Call] = []
 
     class Recording:
-        def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
             asked.append(call)
             return Answer(200)
 
@@ -923,7 +923,7 @@ def test_a_networks_failures_have_one_vocabulary(
     open_transport: Callable[..., Transport], pace: Pace, error: Exception
 ) -> None:
     class Failing:
-        def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
             raise error
 
     with pytest.raises(UpstreamUnavailable) as caught:

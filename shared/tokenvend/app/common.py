@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from tokenvend.model import FederatedToken, Session, SubjectToken, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
     from tokenvend.policy_source.store import Read
-    from tokenvend.transport.egress import Egress, Network
+    from tokenvend.transport import Sender
+    from tokenvend.transport.egress import Egress
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Machine:
     # Not the `random` module's: processes restored from one snapshot share the state of that, and
     # would retry in step.
     random: Callable[[], float] = SystemRandom().random
-    network: Network | None = None
+    network: Sender | None = None
 
 
 def build(

@@ -41,16 +41,16 @@ class Answer:
         # Raised outside `except`: the decoder's error quotes the document, which may hold a token.
         with suppress(ValueError, RecursionError):
             return json.loads(self.body)
-        msg = "An upstream sent an answer that cannot be read. Try again shortly."
-        raise UpstreamUnavailable(msg, cause=f"status {self.status}, body is not JSON")
+        raise UpstreamUnavailable(cause=f"status {self.status}, body is not JSON")
 
 
 class Sender(Protocol):
-    """What the rest of the core knows of the door out."""
+    """Gives the answer to a call: the door out, and below it the sockets or a test's network.
 
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """Send one request; see `egress.Transport.send`."""
-        ...
+    `repeatable`: whether sending the same call twice does no harm.
+    """
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer: ...  # noqa: D102
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> int | None:

@@ -15,8 +15,7 @@ import io
 import socket
 import ssl
 import threading
-import weakref
-from concurrent.futures import Future
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
 
+from tokenvend.background import Background
 from tokenvend.deadline import Deadline
 from tokenvend.transport import Answer
 
@@ -49,7 +49,7 @@ class ProxyError(OSError):
 
 
 class Connections:
-    """A thread-safe `egress.Network`, usable again after `close()`.
+    """A thread-safe `Sender` of one try each, usable again after `close()`.
 
     `now`: epoch seconds, by which an idle connection ages (a monotonic clock may stand still while
     a function is frozen). `resolve`: in place of `socket.getaddrinfo`. Raises OSError when the CA
@@ -68,14 +68,16 @@ class Connections:
         self._now = now
         self._byte_cap = byte_cap
         self._resolve = resolve
-        # Loaded once for all hosts: parsing the bundle costs as much as a handshake.
-        self._tls = _tls(egress.ca_bundle or certifi.where())
         self._lock = threading.Lock()
         self._idle: dict[_Origin, list[tuple[_Wire, float]]] = {}
-        weakref.finalize(self, _close_all, self._idle)
-        self._lookups: dict[tuple[str, int], Future[list[Any]]] = {}
+        self._lookups: dict[tuple[str, int], Background[list[Any]]] = {}
+        # Loaded once for all hosts: parsing the bundle costs as much as a handshake.
+        self._tls = _tls(egress.ca_bundle or certifi.where())
 
-    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+    def __del__(self) -> None:
+        self.close()
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """One try; of a body beyond the byte cap just so much is read that it shows."""
         url = urlsplit(call.url)
         default = 443 if url.scheme == "https" else 80
@@ -178,48 +180,24 @@ class Connections:
         return wire
 
     def _connect(self, host: str, port: int, deadline: Deadline) -> socket.socket:
-        addresses = self._addresses(host, port, deadline)
+        # The resolver knows no deadline. All who ask for one name wait for one thread: an outage
+        # of DNS leaves few behind.
+        resolve = partial(self._resolve, host, port, type=socket.SOCK_STREAM)
+        lookup = self._lookups.setdefault((host, port), Background(resolve))
+        addresses = lookup.join(deadline, late=TimeoutError())
         failure = OSError()
-        for tried, (family, _, _, _, address) in enumerate(addresses):
+        for tried, (*_, address) in enumerate(addresses):
             # An equal share for each: dead addresses leave a living one its time.
             share = deadline.share(1 / (len(addresses) - tried)).remaining()
-            sock = None
             try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
                 # Zero would mean not to wait at all, which is another error than being late.
-                sock.settimeout(share or 0.001)
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return sock
+                sock = socket.create_connection(address[:2], share or 0.001)
             except OSError as error:
                 failure = error
-                if sock is not None:
-                    sock.close()
+            else:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
         raise failure
-
-    def _addresses(self, host: str, port: int, deadline: Deadline) -> list[Any]:
-        """What the system's resolver says. It knows no deadline, so a thread waits for it.
-
-        All who ask for one name wait for one thread: an outage of DNS leaves few behind.
-        """
-        with self._lock:
-            lookup = self._lookups.get((host, port))
-            if lookup is None:
-                lookup = Future()
-                threading.Thread(
-                    target=self._look_up, args=(host, port, lookup), daemon=True
-                ).start()
-                self._lookups[host, port] = lookup
-        return lookup.result(deadline.remaining())
-
-    def _look_up(self, host: str, port: int, lookup: Future[list[Any]]) -> None:
-        try:
-            lookup.set_result(self._resolve(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
-            lookup.set_exception(error)
-        with self._lock:
-            if self._lookups.get((host, port)) is lookup:
-                del self._lookups[host, port]
 
 
 class _Wire(io.RawIOBase):
@@ -262,11 +240,6 @@ class _Wire(io.RawIOBase):
 
     def close(self) -> None:
         """The connection outlives the answer."""
-
-
-def _close_all(idle: dict[_Origin, list[tuple[_Wire, float]]]) -> None:
-    for wire, _ in (kept for pool in idle.values() for kept in pool):
-        wire.sock.close()
 
 
 def _response(

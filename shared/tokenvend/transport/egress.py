@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tokenvend.errors import DeadlineExceeded, Misconfigured, UpstreamUnavailable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tokenvend.deadline import Deadline
+    from tokenvend.transport import Sender
     from tokenvend.transport.connections import Connections
 
 # The platform's identity endpoints: App Service, Functions and IMDS answer on these, in plain http.
@@ -40,7 +41,6 @@ _AUTHORITY = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[
 _URL = re.compile(r"[!-\[\]-~]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
-_SETUP = "This endpoint is set up wrongly. Ask its operator to look at the log."
 # What the operator can do about a failure whose name alone does not tell.
 _HINTS = {
     "SSLCertVerificationError": ": is the CA bundle the one this network needs?",
@@ -69,23 +69,13 @@ class Egress:
         return "" if bypasses_proxy(host, port, self.no_proxy) else self.proxy
 
 
-class Network(Protocol):
-    """What carries a call: sockets, or a test's simulation of them."""
-
-    def exchange(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """One try. `repeatable`: as in `Transport.send`.
-
-        Raises OSError (TimeoutError too), ValueError or HTTPException, with whatever text.
-        """
-        ...
-
-
 class Transport:
     """A thread-safe `Sender`.
 
     `now`: epoch seconds; `sleep` (seconds) and `random` (0 to 1) set the pace of retries. `random`
     is `random.SystemRandom().random` wherever processes may start from one snapshot: they share
-    the state of any other, and would retry in step. `network`: in place of pooled connections.
+    the state of any other, and would retry in step. `network`: makes one try, in place of pooled
+    connections; raises OSError, ValueError or HTTPException with whatever text.
     Nothing is opened, and no HTTP library loaded, before the first call.
     """
 
@@ -97,7 +87,7 @@ class Transport:
         sleep: Callable[[float], None],
         random: Callable[[], float],
         byte_cap: int = BYTE_CAP,
-        network: Network | None = None,
+        network: Sender | None = None,
     ) -> None:
         self._egress = egress
         self._now = now
@@ -111,8 +101,7 @@ class Transport:
     def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """The upstream's answer, whatever its status, once retries are spent.
 
-        `repeatable`: whether sending the same call twice does no harm; only such calls are
-        retried, on a failed connection, a timeout and the statuses 429, 500, 502, 503 and 504.
+        Only repeatable calls are retried, on a failed connection, a timeout and RETRY_STATUSES.
         Raises Misconfigured (host not allowed), UpstreamUnavailable, DeadlineExceeded.
         """
         host = self._allowed_host(call.url)
@@ -141,7 +130,7 @@ class Transport:
     def _allowed_host(self, url: str) -> str:
         parts = urlsplit(url) if _URL.fullmatch(url) else None
         if parts is None or not _AUTHORITY.fullmatch(parts.netloc) or parts.fragment:
-            raise Misconfigured(_SETUP, cause="an outgoing URL is malformed")
+            raise Misconfigured(cause="an outgoing URL is malformed")
         host = parts.hostname or ""
         if parts.scheme == "https":
             allowed = matches_host(parts.netloc.removesuffix(":443"), self._egress.hosts)
@@ -149,7 +138,7 @@ class Transport:
             allowed = parts.scheme == "http" and is_platform_host(host, self._egress.plain_hosts)
         if not allowed:
             cause = f"{parts.scheme}://{parts.netloc} is not on the list of allowed hosts"
-            raise Misconfigured(_SETUP, cause=cause)
+            raise Misconfigured(cause=cause)
         return host
 
     def _wait(self, outcome: Answer | UpstreamUnavailable, tried: int) -> float:
@@ -169,16 +158,13 @@ class Transport:
         network = self._network or self._pool()
         if deadline.remaining() > 0:
             try:
-                return self._usable(network.exchange(call, deadline, repeatable=repeatable), host)
+                return self._usable(network.send(call, deadline, repeatable=repeatable), host)
             except (OSError, ValueError, HTTPException) as error:
                 # The library's text quotes URL and headers: only the kind of failure leaves.
                 failure = type(error).__name__
         if deadline.remaining() <= 0:
-            msg = "The request took too long. Try again."
-            cause = f"{host} had not answered when the time was up"
-            raise DeadlineExceeded(msg, cause=cause)
-        msg = f"{host} did not answer. Try again shortly."
-        return UpstreamUnavailable(msg, cause=f"{host}: {failure}{_HINTS.get(failure, '')}")
+            raise DeadlineExceeded(cause=f"{host} had not answered when the time was up")
+        return UpstreamUnavailable(cause=f"{host}: {failure}{_HINTS.get(failure, '')}")
 
     def _usable(self, answer: Answer, host: str) -> Answer:
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
@@ -188,8 +174,7 @@ class Transport:
             cause = f"the answer is larger than {self._byte_cap} bytes"
         else:
             return answer
-        msg = f"{host} sent an answer that cannot be used. Try again shortly."
-        raise UpstreamUnavailable(msg, cause=f"{host}: {cause}")
+        raise UpstreamUnavailable(cause=f"{host}: {cause}")
 
     def _pool(self) -> Connections:
         from tokenvend.transport.connections import Connections  # noqa: PLC0415 - imports TLS
@@ -202,7 +187,7 @@ class Transport:
                     )
                 except OSError as error:
                     cause = f"the CA bundle cannot be loaded: {type(error).__name__}"
-                    raise Misconfigured(_SETUP, cause=cause) from error
+                    raise Misconfigured(cause=cause) from error
             return self._connections
 
 
@@ -250,4 +235,4 @@ def _check_headers(call: Call) -> None:
     for name, value in call.headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             # Further down an encoder's error would quote the value, which may be a token.
-            raise Misconfigured(_SETUP, cause=f"the {name} header is not plain ASCII text")
+            raise Misconfigured(cause=f"the {name} header is not plain ASCII text")
