@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tokenvend.errors import DeadlineExceeded, RateLimited, TokenvendError, UpstreamUnavailable
 
@@ -194,17 +194,14 @@ class Cache[K: Hashable, V]:
         return _Entry(value, now, max(1, expires_at - issued_at), expires_at)
 
     def _store(self, key: K, entry: _Entry[V]) -> None:
-        if key in self._entries:
-            self._shares.use(self._owner(key), key)
-        else:
-            self._shares.add(self._owner(key), key)
+        self._shares.use(self._owner(key), key, 0 if key in self._entries else 1)
         self._entries[key] = entry
         if len(self._entries) > self._size:
             self._forget(self._shares.first_to_go())
 
     def _forget(self, key: K) -> None:
         if self._entries.pop(key, None) is not None:
-            self._shares.remove(self._owner(key), key)
+            self._shares.use(self._owner(key), key, -1)
 
     def _entry(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)
@@ -251,67 +248,53 @@ class _Flight[V]:
 
 
 class _Shares[K: Hashable]:
-    """Who holds which keys, and who has most; every answer in constant time."""
+    """Who has how much: groups, the members of each, and their keys; all in constant time."""
 
     def __init__(self) -> None:
-        self._groups = _Ranking()
-        self._members: dict[Hashable, _Ranking] = {}
-        self._keys: dict[Owner, OrderedDict[K, None]] = {}
+        self._rankings: defaultdict[Hashable, _Ranking] = defaultdict(_Ranking)
 
-    def add(self, owner: Owner, key: K) -> None:
+    def use(self, owner: Owner, key: K, more: Literal[-1, 0, 1] = 0) -> None:
+        """The owner used this key just now, and has so many more of it."""
         group, member = owner
-        self._groups.count(group, 1)
-        self._members.setdefault(group, _Ranking()).count(member, 1)
-        self._keys.setdefault(owner, OrderedDict())[key] = None
-
-    def use(self, owner: Owner, key: K) -> None:
-        group, member = owner
-        self._groups.count(group, 0)
-        self._members[group].count(member, 0)
-        self._keys[owner].move_to_end(key)
-
-    def remove(self, owner: Owner, key: K) -> None:
-        group, member = owner
-        self._groups.count(group, -1)
-        self._members[group].count(member, -1)
-        del self._keys[owner][key]
-        if not self._keys[owner]:
-            del self._keys[owner]
-        if not self._members[group]:
-            del self._members[group]
+        for among, name in ((), group), ((group,), member), (owner, key):
+            ranking = self._rankings[among]
+            ranking.use(name, more)
+            if not ranking.counts:
+                del self._rankings[among]
 
     def first_to_go(self) -> K:
-        group = self._groups.first()
-        return next(iter(self._keys[group, self._members[group].first()]))
+        group = self._rankings[()].first()
+        member = self._rankings[group,].first()
+        key: K = self._rankings[group, member].first()
+        return key
 
 
 class _Ranking:
     """Names by how much they have; of those with the same, the longest unused comes first."""
 
     def __init__(self) -> None:
-        self._counts: dict[Hashable, int] = {}
-        self._names: dict[int, OrderedDict[Hashable, None]] = {}
+        self.counts: dict[Hashable, int] = {}
+        self._names: defaultdict[int, OrderedDict[Any, None]] = defaultdict(OrderedDict)
         self._most = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._counts)
-
-    def count(self, name: Hashable, more: Literal[-1, 0, 1]) -> None:
-        """`name` has so much more now, and was used just now."""
-        before = self._counts.pop(name, 0)
+    def use(self, name: Hashable, more: Literal[-1, 0, 1]) -> None:
+        before = self.counts.get(name, 0)
+        if not more:
+            self._names[before].move_to_end(name)
+            return
         if before:
-            del self._names[before][name]
+            del self._names[before][name], self.counts[name]
             if not self._names[before]:
                 del self._names[before]
         after = before + more
         if after:
-            self._counts[name] = after
-            self._names.setdefault(after, OrderedDict())[name] = None
+            self.counts[name] = after
+            self._names[after][name] = None
         # One at a time: when the only one who had most has less, it is the most there is.
         if after > self._most or self._most not in self._names:
             self._most = after
 
-    def first(self) -> Hashable:
+    def first(self) -> Any:
         return next(iter(self._names[self._most]))
 
 
