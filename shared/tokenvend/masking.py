@@ -35,7 +35,8 @@ _FORMS = (
     r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)*",
     # Session tokens of AWS begin with one of these: Base64 of their format's version.
     r"(?:IQoJb3JpZ2lu|[FI][wQ]oGZXIvYXdz|AQoDYXdz)[A-Za-z0-9+/=%-]{16,}",
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=\s:.,-]|\\+[nr])*",
+    # `|` stands before each line in the traceback of an exception group.
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=\s:.,|-]|\\+[nr])*",
     r"(?P<bearer>(?i:\bBearer(?:\s+|%20|\+)))[A-Za-z0-9._~+/-]{16,}=*",
     rf"(?P<basic>(?i:Authorization(?:{_QUOTE})?\s*[:=]\s*(?:{_QUOTE})?Basic\s+))[A-Za-z0-9+/]{{6,}}=*",
     rf"(?P<sigv4>(?i:Signature(?:(?:{_QUOTE})?\s*[:=]\s*(?:{_QUOTE})?|%(?:25)*3D)))[0-9A-Fa-f]{{32,}}",

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenvend.masking import MASK, mask
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
 
 WITHHELD = "a log record was withheld: it could not be searched for credentials"
 
@@ -68,32 +65,12 @@ def _redact(record: logging.LogRecord) -> None:
 
 def _redact_exception(record: logging.LogRecord, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
-    if mask(text) is text:
-        return
-    # A formatter may print the exception itself, not only the traceback's text; so a copy
-    # takes its place, with its type's name, its frames and the whole masked text of its causes.
-    copy = _masked_exception(error)
-    record.exc_info = (type(copy), copy, copy.__traceback__)
-    record.exc_text = None
-
-
-def _masked_exception(error: BaseException, depth: int = 0) -> BaseException:
-    kind = type(error)
-    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    copy: BaseException = type(kind.__name__, (Exception,), named)(mask(str(error)))
-    copy.__traceback__ = error.__traceback__
-    for note in getattr(error, "__notes__", ()):
-        copy.add_note(mask(str(note)))
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            copy.add_note(mask("".join(traceback.format_exception(each))))
-    if depth < _MAX_DEPTH:
-        if error.__cause__ is not None:
-            copy.__cause__ = _masked_exception(error.__cause__, depth + 1)
-        if error.__context__ is not None:
-            copy.__context__ = _masked_exception(error.__context__, depth + 1)
-    copy.__suppress_context__ = error.__suppress_context__
-    return copy
+    masked = mask(text)
+    if masked is not text:
+        # A formatter may print the exception itself, so another of its name takes its place: what
+        # it says is all that there was to tell, frames, causes and notes.
+        kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+        record.exc_info, record.exc_text = (kind, kind(masked), None), None
 
 
 def _withhold(record: logging.LogRecord) -> None:
@@ -112,50 +89,31 @@ def _masked(value: Any, depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         return MASK
     if isinstance(value, dict):
-        return _masked_mapping(value, depth + 1)
+        changed = _masked_mapping(value, depth + 1)
+        return value if changed == value else changed
     if isinstance(value, list | tuple | set | frozenset):
-        return _masked_items(value, depth + 1)
+        items = [_masked(item, depth + 1) for item in value]
+        if len(items) == 2:  # noqa: PLR2004 -- a pair may be a header
+            items[1] = _masked_named(*items)
+        return value if items == list(value) else tuple(items)
     # Anything else is printed one way or the other.
-    return next((safe for text in _texts(value) if (safe := mask(text)) is not text), value)
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, bytes | bytearray):
-        yield value.decode("latin-1")
-    else:
-        yield str(value)
-        yield repr(value)
-
-
-def _masked_items(value: Collection[Any], depth: int) -> Collection[Any]:
-    items = [_masked(item, depth) for item in value]
-    if len(items) == 2:  # noqa: PLR2004 -- a pair may be a header
-        items[1] = _masked_named(items[0], items[1])
-    if all(new is old for new, old in zip(items, value, strict=True)):
-        return value
-    kind = next(each for each in (list, tuple, set, frozenset) if isinstance(value, each))
-    return kind(items)
+    texts = (value.decode("latin-1"),) if isinstance(value, bytes) else (str(value), repr(value))
+    return next((safe for text in texts if (safe := mask(text)) is not text), value)
 
 
 def _masked_mapping(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
-    changed = {}
-    same = True
-    for key, old in value.items():
+    masked = {}
+    for key, item in value.items():
         name = mask(key) if isinstance(key, str) else key
-        changed[name] = new = _masked_named(name, _masked(old, depth))
-        same = same and name is key and new is old
+        masked[name] = _masked_named(name, _masked(item, depth))
     # A list of {"key": name, "value": value}, as Google's STS takes a signed request's headers.
-    if changed.keys() >= {"key", "value"}:
-        before = changed["value"]
-        changed["value"] = _masked_named(changed["key"], before)
-        same = same and changed["value"] is before
-    return value if same else changed
+    if masked.keys() >= {"key", "value"}:
+        masked["value"] = _masked_named(masked["key"], masked["value"])
+    return masked
 
 
 def _masked_named(name: object, value: Any) -> Any:
     # Most keys and session tokens have no form of their own: only their name tells.
     if not isinstance(name, str) or not isinstance(value, str):
         return value
-    line = f"{name}={value}"
-    masked = mask(line)
-    return value if masked is line else masked.removeprefix(f"{name}=")
+    return mask(f"{name}={value}").removeprefix(f"{name}=")
