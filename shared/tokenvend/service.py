@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
     from tokenvend.mint import Mint
     from tokenvend.model import Caller, TokenRequest, TokenSpec, VendedToken
-    from tokenvend.policy_source import PolicyInForce
+    from tokenvend.policy_source.store import PolicyInForce
 
 
 @dataclass(frozen=True)

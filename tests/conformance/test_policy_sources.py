@@ -29,7 +29,9 @@ from tokenvend.errors import (
 )
 from tokenvend.identity.azure import azure_identity
 from tokenvend.policy import compile_policy
-from tokenvend.policy_source import AzureSource, PolicyStore, open_source, parse_source
+from tokenvend.policy_source import open_source
+from tokenvend.policy_source.setting import AzureSource, parse_source
+from tokenvend.policy_source.store import PolicyStore
 from tokenvend.policy_source.text import MAX_BYTES
 from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress, Transport
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenvend.model import Secret
-    from tokenvend.policy_source import PolicyInForce, Source
+    from tokenvend.policy_source.setting import Source
+    from tokenvend.policy_source.store import PolicyInForce
 
 STORE = "acme-conf.azconfig.io"
 ACCOUNT = "acme0.blob.core.windows.net"

@@ -43,7 +43,7 @@ from tokenvend.policy.review.diff import Change, diff
 from tokenvend.policy.review.explain import explain
 from tokenvend.policy.review.lint import lint
 from tokenvend.policy.review.matrix import matrix
-from tokenvend.policy_source import PolicyInForce
+from tokenvend.policy_source.store import PolicyInForce
 from tokenvend.service import Vending, owner_of_vended
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from tokenvend.caller.aws import OwnFunction
 from tokenvend.config.compiled import Settings, SettingsError, read_settings
 from tokenvend.config.settings import SETTINGS
-from tokenvend.policy_source import AzureBlob, PackagedFile
+from tokenvend.policy_source.setting import PackagedFile, parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,9 @@ def test_settings_compile_into_what_an_endpoint_on_azure_is_made_of() -> None:
     assert (settings.client_id, settings.easy_auth) == (TENANT, True)
     assert settings.root == Path("/home/site")
     # Its host is no host of the endpoint's: the policy has a way out of its own.
-    assert settings.policy == AzureBlob("acme0.blob.core.windows.net", "conf", "p.toml")
+    assert settings.policy == parse_source(
+        "azure-blob:https://acme0.blob.core.windows.net/conf/p.toml"
+    )
     assert "acme0.blob.core.windows.net" not in settings.egress.hosts
 
 

@@ -22,7 +22,7 @@ from tokenvend.model import (
     VendedToken,
 )
 from tokenvend.policy import compile_policy
-from tokenvend.policy_source import PolicyInForce
+from tokenvend.policy_source.store import PolicyInForce
 from tokenvend.wire import own, sts
 
 if TYPE_CHECKING:

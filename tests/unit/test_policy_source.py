@@ -22,17 +22,9 @@ from tokenvend.errors import (
 )
 from tokenvend.model import Secret
 from tokenvend.policy import PolicyError, compile_policy
-from tokenvend.policy_source import (
-    AppConfigProfile,
-    AzureBlob,
-    AzureKeyValue,
-    PackagedFile,
-    PolicyInForce,
-    PolicyStore,
-    SsmParameter,
-    open_source,
-    parse_source,
-)
+from tokenvend.policy_source import open_source
+from tokenvend.policy_source.setting import AwsSource, AzureSource, PackagedFile, parse_source
+from tokenvend.policy_source.store import PolicyInForce, PolicyStore
 from tokenvend.policy_source.text import MAX_BYTES
 from tokenvend.transport import Answer, Call
 
@@ -40,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokenvend.policy import CompiledPolicy
-    from tokenvend.policy_source import AzureSource
 
 
 def policy_for(alias: str) -> str:
@@ -63,33 +54,59 @@ BAD = GOOD.replace("callers", "caller")
 # --- the setting ---------------------------------------------------------------------------------
 
 
+KEY_VALUES, BLOBS = "acme-conf.azconfig.io", "acme0.blob.core.windows.net"
+
+
 @pytest.mark.parametrize(
-    ("text", "source"),
+    ("text", "names"),
     [
-        ("policy.toml", PackagedFile("policy.toml")),
-        ("file:infra/policy.toml", PackagedFile("infra/policy.toml")),
-        ("/etc/tokenvend/policy.json", PackagedFile("/etc/tokenvend/policy.json")),
-        ("appconfig:tokenvend/prod/policy", AppConfigProfile("tokenvend", "prod", "policy")),
-        ("appconfig:My App/p-1/a.b_c", AppConfigProfile("My App", "p-1", "a.b_c")),
-        ("ssm:/tokenvend/policy", SsmParameter("/tokenvend/policy")),
-        ("ssm:policy", SsmParameter("policy")),
+        ("appconfig:tokenvend/prod/policy", ("tokenvend", "prod", "policy")),
+        ("appconfig:My App/p-1/a.b_c", ("My App", "p-1", "a.b_c")),
+        ("ssm:/tokenvend/policy", ("/tokenvend/policy",)),
+        ("ssm:policy", ("policy",)),
+    ],
+)
+def test_a_setting_names_a_source_of_aws(text: str, names: tuple[str, ...]) -> None:
+    assert parse_source(text) == AwsSource(text, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("policy.toml", "policy.toml"),
+        ("file:infra/policy.toml", "infra/policy.toml"),
+        ("/etc/tokenvend/policy.json", "/etc/tokenvend/policy.json"),
+    ],
+)
+def test_a_setting_names_a_packaged_file(text: str, path: str) -> None:
+    assert parse_source(text) == PackagedFile(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "path", "label"),
+    [
         (
-            "azure-appconfig:https://acme-conf.azconfig.io/tokenvend/policy",
-            AzureKeyValue("acme-conf.azconfig.io", "tokenvend/policy"),
+            f"azure-appconfig:https://{KEY_VALUES}/tokenvend/policy",
+            KEY_VALUES,
+            "/kv/tokenvend%2Fpolicy",
+            "",
         ),
         (
-            "azure-appconfig:https://acme-conf.azconfig.io/a%3Ab%20c?label=pr%26od",
-            AzureKeyValue("acme-conf.azconfig.io", "a:b c", "pr&od"),
+            f"azure-appconfig:https://{KEY_VALUES}/a%3Ab%20c?label=pr%26od",
+            KEY_VALUES,
+            "/kv/a%3Ab%20c",
+            "pr%26od",
         ),
         (
-            "azure-blob:https://acme0.blob.core.windows.net/conf-1/dir/policy%20v1.toml",
-            AzureBlob("acme0.blob.core.windows.net", "conf-1", "dir/policy v1.toml"),
+            f"azure-blob:https://{BLOBS}/conf-1/dir/policy%20v1.toml",
+            BLOBS,
+            "/conf-1/dir/policy%20v1.toml",
+            "",
         ),
     ],
 )
-def test_a_setting_names_one_source_and_its_text_names_it_again(text: str, source: object) -> None:
-    assert parse_source(text) == source
-    assert parse_source(str(source)) == source
+def test_a_setting_names_a_source_of_azure(text: str, host: str, path: str, label: str) -> None:
+    assert parse_source(text) == AzureSource(text, host, path, label, is_blob=host == BLOBS)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +184,10 @@ def test_any_text_is_a_source_or_a_value_error(text: str) -> None:
         source = parse_source(text)
     except ValueError:
         return
-    assert parse_source(str(source)) == source
+    assert source.text.isprintable()
+    if isinstance(source, AzureSource):
+        assert source.host.endswith((".azconfig.io", ".blob.core.windows.net"))
+        assert (source.path + source.label).isascii()
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -500,8 +520,13 @@ def test_a_clock_that_jumps_cannot_keep_an_old_policy_in_force(
 # --- readers -------------------------------------------------------------------------------------
 
 SOON = Deadline(60.0, lambda: 0.0)
-KEY_VALUE = AzureKeyValue("acme-conf.azconfig.io", "tokenvend/policy", "pr&od")
-BLOB = AzureBlob("acme0.blob.core.windows.net", "conf", "dir/policy v1.toml")
+KEY_VALUE, BLOB = map(
+    parse_source,
+    (
+        f"azure-appconfig:https://{KEY_VALUES}/tokenvend/policy?label=pr%26od",
+        f"azure-blob:https://{BLOBS}/conf/dir/policy%20v1.toml",
+    ),
+)
 
 
 class Fake:
@@ -658,7 +683,9 @@ def test_an_azure_source_without_a_managed_identity_is_a_wrong_setting() -> None
 
 
 def test_an_aws_source_without_a_region_is_a_wrong_setting() -> None:
-    read = open_source(SsmParameter("/p"), root=Path(), environ={}, sender=Fake(), bearer=None)
+    read = open_source(
+        AwsSource("ssm:/p", ("/p",)), root=Path(), environ={}, sender=Fake(), bearer=None
+    )
     with pytest.raises(Misconfigured) as refused:
         read(Deadline(60.0, lambda: 0.0))
     assert refused.value.cause == "AWS_REGION is not set"

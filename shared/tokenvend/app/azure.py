@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tokenvend.app.common import build, endpoint, load_policy, open_transport
 from tokenvend.identity.azure import azure_identity
-from tokenvend.policy_source import AzureSource, open_source
+from tokenvend.policy_source import open_source
+from tokenvend.policy_source.setting import AzureSource
 from tokenvend.policy_source.text import MAX_BYTES
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from tokenvend.google.sts import exchange
 from tokenvend.http import Api, Backend
 from tokenvend.mint import Mint
 from tokenvend.policy import check_platform, compile_policy
-from tokenvend.policy_source import PackagedFile, PolicyStore
+from tokenvend.policy_source.setting import PackagedFile
+from tokenvend.policy_source.store import PolicyStore
 from tokenvend.service import Vending, owner_of_vended
 from tokenvend.transport.egress import BYTE_CAP, Transport
 
@@ -103,12 +104,12 @@ def load_policy(
     source = settings.policy
 
     def compiled(text: str) -> CompiledPolicy:
-        policy = compile_policy(text, source=str(source))
+        policy = compile_policy(text, source=source.text)
         obstacles = {
             "attribute": no_attribution,
             "entra_user": "" if settings.allow_users else "needs TOKENVEND_ENTRA_ALLOW_USERS=true",
         }
-        check_platform(policy, text, source=str(source), obstacles=obstacles)
+        check_platform(policy, text, source=source.text, obstacles=obstacles)
         return policy
 
     store = PolicyStore(

@@ -20,7 +20,7 @@ from tokenvend.errors import Misconfigured
 from tokenvend.google.iamcredentials import iamcredentials_host
 from tokenvend.google.sts import sts_host
 from tokenvend.identity import aws_sts
-from tokenvend.policy_source import AppConfigProfile, AzureSource, SsmParameter
+from tokenvend.policy_source.setting import AwsSource, AzureSource
 from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tokenvend.caller import Issuer
     from tokenvend.config.settings import Cloud, Setting
-    from tokenvend.policy_source import Source
+    from tokenvend.policy_source.setting import Source
 
 
 class SettingsError(Misconfigured):
@@ -147,9 +147,7 @@ def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
 
 def _policy(read: _Reader) -> Source:
     source = read(table.POLICY)
-    if isinstance(
-        source, AppConfigProfile | SsmParameter if read.cloud == "Azure" else AzureSource
-    ):
+    if isinstance(source, AwsSource if read.cloud == "Azure" else AzureSource):
         read.problem(table.POLICY, f"names a source that a function on {read.cloud} cannot read")
     return source
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tokenvend.audit.chain import MIN_KEY_TEXT
 from tokenvend.config import values
-from tokenvend.policy_source import parse_source
+from tokenvend.policy_source.setting import parse_source
 
 Cloud = Literal["AWS", "Azure"]
 

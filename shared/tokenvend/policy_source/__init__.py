@@ -1,8 +1,8 @@
 """Where the policy comes from, and which one is in force.
 
-`parse_source` reads the setting, `open_source` gives the function that reads that source once, and
-`PolicyStore` calls it at start and every 60 s. AWS's and Azure's readers are imported only when
-the setting names them: boto3 is heavy.
+`setting` reads the setting, `open_source` gives the function that reads that source once, and
+`store` calls it at start and every 60 s. AWS's and Azure's readers are imported only when the
+setting names them: boto3 is heavy.
 """
 
 from __future__ import annotations
@@ -10,17 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.errors import Misconfigured
-from tokenvend.policy_source.setting import (
-    AppConfigProfile,
-    AzureBlob,
-    AzureKeyValue,
-    AzureSource,
-    PackagedFile,
-    Source,
-    SsmParameter,
-    parse_source,
-)
-from tokenvend.policy_source.store import PolicyInForce, PolicyStore
+from tokenvend.policy_source.setting import AwsSource, AzureSource, PackagedFile
+from tokenvend.policy_source.text import MAX_BYTES, policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,22 +19,9 @@ if TYPE_CHECKING:
 
     from tokenvend.deadline import Deadline
     from tokenvend.model import Secret
+    from tokenvend.policy_source.setting import Source
     from tokenvend.policy_source.store import Read
     from tokenvend.transport import Sender
-
-__all__ = [
-    "AppConfigProfile",
-    "AzureBlob",
-    "AzureKeyValue",
-    "AzureSource",
-    "PackagedFile",
-    "PolicyInForce",
-    "PolicyStore",
-    "Source",
-    "SsmParameter",
-    "open_source",
-    "parse_source",
-]
 
 
 def open_source(
@@ -65,15 +43,12 @@ def open_source(
     """
     match source:
         case PackagedFile():
-            from tokenvend.policy_source.file import read_file  # noqa: PLC0415 - as the others
-
-            path = root / source.path
-            return lambda _: read_file(path)
-        case AppConfigProfile() | SsmParameter():
+            return lambda _: _read_file(root / source.text)
+        case AwsSource():
             from tokenvend.policy_source.aws import AwsReader  # noqa: PLC0415 - off Azure's path
 
             return AwsReader(source, environ, proxy=proxy, ca_bundle=ca_bundle)
-        case AzureKeyValue() | AzureBlob():
+        case AzureSource():
             from tokenvend.policy_source.azure import AzureReader  # noqa: PLC0415 - off AWS's path
 
             if bearer is None:
@@ -81,3 +56,13 @@ def open_source(
             return AzureReader(source, sender, bearer)
         case _ as never:
             assert_never(never)
+
+
+def _read_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        cause = f"the file cannot be read ({type(error).__name__})"
+        raise Misconfigured(cause=cause) from None
+    return policy_text(data)

@@ -9,7 +9,7 @@ policy has to stay.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from tokenvend.background import Background
 from tokenvend.errors import (
@@ -19,15 +19,13 @@ from tokenvend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from tokenvend.policy_source.setting import AppConfigProfile, SsmParameter
-from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
+from tokenvend.policy_source.text import policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenvend.deadline import Deadline
-
-AwsSource = AppConfigProfile | SsmParameter
+    from tokenvend.policy_source.setting import AwsSource
 
 # Seconds. One more try must fit into the time that the first load has.
 CONNECT_TIMEOUT = 2
@@ -76,7 +74,7 @@ class AwsReader:
 
         The SDK knows no deadline, so it works aside.
         """
-        late = DeadlineExceeded(POLICY_UNREAD, cause="AWS did not answer in time")
+        late = DeadlineExceeded(cause="AWS did not answer in time")
         return self._reading.join(deadline, late=late)
 
     def _read(self) -> str:
@@ -96,17 +94,15 @@ class AwsReader:
             )
         except ImportError:
             cause = "aws-lambda-powertools or boto3 is not installed (tokenvend[aws])"
-            raise Misconfigured(POLICY_UNREAD, cause=cause) from None
-        match self._source:
-            case AppConfigProfile(application, environment, profile):
-                client = self._client("appconfigdata")
-                profiles = AppConfigProvider(environment, application, boto3_client=client)
-                return lambda: profiles.get(profile, force_fetch=True, max_age=0)
-            case SsmParameter(name):
-                parameters = SSMProvider(boto3_client=self._client("ssm"))
-                return lambda: parameters.get(name, force_fetch=True, max_age=0, decrypt=True)
-            case _ as never:
-                assert_never(never)
+            raise Misconfigured(cause=cause) from None
+        *place, name = self._source.names
+        if not place:
+            parameters = SSMProvider(boto3_client=self._client("ssm"))
+            return lambda: parameters.get(name, force_fetch=True, max_age=0, decrypt=True)
+        application, environment = place
+        client = self._client("appconfigdata")
+        profiles = AppConfigProvider(environment, application, boto3_client=client)
+        return lambda: profiles.get(name, force_fetch=True, max_age=0)
 
     def _client(self, service: str) -> Any:
         import boto3  # noqa: PLC0415 - Powertools has imported it already
@@ -114,7 +110,7 @@ class AwsReader:
 
         region = self._environ.get("AWS_REGION", "")
         if not region:
-            raise Misconfigured(POLICY_UNREAD, cause="AWS_REGION is not set")
+            raise Misconfigured(cause="AWS_REGION is not set")
         session = boto3.session.Session(
             aws_access_key_id=self._environ.get("AWS_ACCESS_KEY_ID") or None,
             aws_secret_access_key=self._environ.get("AWS_SECRET_ACCESS_KEY") or None,
@@ -146,13 +142,13 @@ def _failure(error: Exception) -> TokenvendError:
         code = str(met.response.get("Error", {}).get("Code", ""))
         code = code if _CODE.fullmatch(code) else "an unknown code"
         if code in _PASSING:
-            return UpstreamUnavailable(POLICY_UNREAD, cause=f"AWS answered {code}")
+            return UpstreamUnavailable(cause=f"AWS answered {code}")
         advice = _ADVICE.get(code, "")
-        return UpstreamRefused(POLICY_UNREAD, cause=f"AWS refused it: {code}{advice}")
+        return UpstreamRefused(cause=f"AWS refused it: {code}{advice}")
     if isinstance(met, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return Misconfigured(POLICY_UNREAD, cause=f"no AWS credentials ({kind})")
+        return Misconfigured(cause=f"no AWS credentials ({kind})")
     if isinstance(met, KeyError):
         # Powertools' way to say that AppConfig's first answer was empty, or garbled.
         cause = "AWS answered without a policy; is one deployed there?"
-        return UpstreamUnavailable(POLICY_UNREAD, cause=cause)
-    return UpstreamUnavailable(POLICY_UNREAD, cause=f"AWS could not be asked: {kind}")
+        return UpstreamUnavailable(cause=cause)
+    return UpstreamUnavailable(cause=f"AWS could not be asked: {kind}")

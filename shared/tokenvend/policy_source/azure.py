@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, assert_never
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
-from tokenvend.policy_source.setting import AzureBlob, AzureKeyValue
-from tokenvend.policy_source.text import POLICY_UNREAD, policy_text
+from tokenvend.policy_source.text import policy_text
 from tokenvend.transport import Call
 
 if TYPE_CHECKING:
@@ -49,41 +47,33 @@ class AzureReader:
         """The text, or None when it is the one read last. Raises Misconfigured, UpstreamRefused,
         UpstreamUnavailable, DeadlineExceeded, RateLimited.
         """
-        url, headers = _request(self._source)
-        headers["Authorization"] = f"Bearer {self._bearer(deadline).reveal()}"
+        source = self._source
+        headers = {"Authorization": f"Bearer {self._bearer(deadline).reveal()}"}
+        url = f"https://{source.host}{source.path}"
+        if source.is_blob:
+            headers["x-ms-version"] = STORAGE_VERSION
+        else:
+            url += f"?api-version={CONFIGURATION_VERSION}"
+            # %00 asks for the value without a label; leaving it out means the same for one key.
+            url += f"&label={source.label}" if source.label else ""
         if self._etag:
             headers["If-None-Match"] = self._etag
         answer = self._sender.send(Call("GET", url, headers), deadline, repeatable=True)
         if answer.status == HTTPStatus.NOT_MODIFIED and self._etag:
             return None
         if answer.status != HTTPStatus.OK:
-            raise _refusal(self._source, answer)
-        text = policy_text(_content(self._source, answer))
+            raise _refusal(source, answer)
+        text = policy_text(answer.body if source.is_blob else _value(answer))
         etag = answer.headers.get("etag", "")
         self._etag = etag if _ETAG.fullmatch(etag) else ""
         return text
 
 
-def _request(source: AzureSource) -> tuple[str, dict[str, str]]:
-    match source:
-        case AzureKeyValue():
-            query = f"?api-version={CONFIGURATION_VERSION}"
-            # %00 asks for the value without a label; leaving it out means the same for one key.
-            query += f"&label={quote(source.label, safe='')}" if source.label else ""
-            return f"https://{source.host}{source.path}{query}", {}
-        case AzureBlob():
-            return f"https://{source.host}{source.path}", {"x-ms-version": STORAGE_VERSION}
-        case _ as never:
-            assert_never(never)
-
-
-def _content(source: AzureSource, answer: Answer) -> bytes | str:
-    if isinstance(source, AzureBlob):
-        return answer.body
+def _value(answer: Answer) -> str:
     fields = answer.json()
     value = fields.get("value") if isinstance(fields, dict) else None
     if not isinstance(value, str):
-        raise UpstreamUnavailable(POLICY_UNREAD, cause=f"{source.host}: no key-value in the answer")
+        raise UpstreamUnavailable(cause="there is no key-value in the answer")
     return value
 
 
@@ -92,16 +82,12 @@ def _refusal(source: AzureSource, answer: Answer) -> TokenvendError:
     cause = f"{source.host}: status {answer.status}{f' {said}' if _CODE.fullmatch(said) else ''}"
     refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
     if not refused or answer.status in _PASSING:
-        return UpstreamUnavailable(POLICY_UNREAD, cause=cause)
-    role = (
-        "App Configuration Data Reader"
-        if isinstance(source, AzureKeyValue)
-        else "Storage Blob Data Reader"
-    )
+        return UpstreamUnavailable(cause=cause)
+    role = "Storage Blob Data Reader" if source.is_blob else "App Configuration Data Reader"
     advice = {
         401: "is the managed identity of this store's tenant?",
         403: f"has the managed identity the role {role}, and may this network reach the store?",
         404: "is the name right?",
         410: "it was there and is gone: restore it, or name another",
     }.get(answer.status, "the request was refused")
-    return UpstreamRefused(POLICY_UNREAD, cause=f"{cause}: {advice}")
+    return UpstreamRefused(cause=f"{cause}: {advice}")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote
 
 _FORMS = (
     "must be a file's path, appconfig:APPLICATION/ENVIRONMENT/PROFILE, ssm:/NAME, "
@@ -33,77 +32,44 @@ _LONGEST_LABEL = 256
 
 @dataclass(frozen=True, slots=True)
 class PackagedFile:
-    """A file that was deployed with the function; relative to the function's root."""
+    """A file that was deployed with the function: its path, relative to the function's root."""
 
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSource:
+    """In the function's own account and region: application, environment and profile of AWS
+    AppConfig, or the one name of a Systems Manager parameter, plain or SecureString.
+
+    `text`: the setting as it was written.
+    """
+
+    text: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AzureSource:
+    """A blob of Azure Storage, or a key-value of Azure App Configuration: without `label` the one
+    that has none.
+
+    `text`: the setting as it was written. `path` and `label` are percent-encoded.
+    """
+
+    text: str
+    host: str
     path: str
-
-    def __str__(self) -> str:
-        return self.path
-
-
-@dataclass(frozen=True, slots=True)
-class AppConfigProfile:
-    """An AWS AppConfig configuration profile, in the function's own account and region."""
-
-    application: str
-    environment: str
-    profile: str
-
-    def __str__(self) -> str:
-        return f"appconfig:{self.application}/{self.environment}/{self.profile}"
-
-
-@dataclass(frozen=True, slots=True)
-class SsmParameter:
-    """An AWS Systems Manager parameter, plain or SecureString."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"ssm:{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class AzureKeyValue:
-    """A key-value of Azure App Configuration; no `label` is the value without one."""
-
-    resource: ClassVar[str] = "https://azconfig.io"
-
-    host: str
-    key: str
     label: str = ""
+    is_blob: bool = False
 
     @property
-    def path(self) -> str:
-        """The path of the request, percent-encoded."""
-        return f"/kv/{quote(self.key, safe='')}"
-
-    def __str__(self) -> str:
-        label = f"?label={quote(self.label, safe='')}" if self.label else ""
-        return f"azure-appconfig:https://{self.host}/{quote(self.key)}{label}"
+    def resource(self) -> str:
+        """What a token to read it is for."""
+        return "https://storage.azure.com/" if self.is_blob else "https://azconfig.io"
 
 
-@dataclass(frozen=True, slots=True)
-class AzureBlob:
-    """A blob of Azure Storage."""
-
-    resource: ClassVar[str] = "https://storage.azure.com/"
-
-    host: str
-    container: str
-    blob: str
-
-    @property
-    def path(self) -> str:
-        """The path of the request, percent-encoded."""
-        return f"/{self.container}/{quote(self.blob)}"
-
-    def __str__(self) -> str:
-        return f"azure-blob:https://{self.host}{self.path}"
-
-
-AzureSource = AzureKeyValue | AzureBlob
-Source = PackagedFile | AppConfigProfile | SsmParameter | AzureSource
+Source = PackagedFile | AwsSource | AzureSource
 
 
 def parse_source(text: str) -> Source:
@@ -111,41 +77,28 @@ def parse_source(text: str) -> Source:
     scheme, colon, rest = text.partition(":")
     match scheme if colon else "file":
         case "file":
-            return _file(rest if colon else text)
+            path = rest if colon else text
+            if not path or not path.isprintable() or ":" in path:
+                raise ValueError(_FORMS)
+            return PackagedFile(path)
         case "appconfig":
-            return _appconfig(rest)
+            names = rest.split("/")
+            if len(names) != 3 or not all(map(_APPCONFIG_NAME.fullmatch, names)):  # noqa: PLR2004
+                raise ValueError("must be appconfig:APPLICATION/ENVIRONMENT/PROFILE, by name or id")
+            return AwsSource(text, tuple(names))
         case "ssm":
-            return _ssm(rest)
+            if len(rest) > _SSM_LONGEST or not _SSM_NAME.fullmatch(rest):
+                raise ValueError("must be ssm:/NAME, the full name without version or label")
+            return AwsSource(text, (rest,))
         case "azure-appconfig":
-            return _azure_key_value(rest)
+            return _azure_key_value(text, rest)
         case "azure-blob":
-            return _azure_blob(rest)
+            return _azure_blob(text, rest)
         case _:
             raise ValueError(_FORMS)
 
 
-def _file(path: str) -> PackagedFile:
-    if not path or not path.isprintable() or ":" in path:
-        raise ValueError(_FORMS)
-    return PackagedFile(path)
-
-
-def _appconfig(names: str) -> AppConfigProfile:
-    parts = names.split("/")
-    match parts:
-        case [application, environment, profile] if all(map(_APPCONFIG_NAME.fullmatch, parts)):
-            return AppConfigProfile(application, environment, profile)
-        case _:
-            raise ValueError("must be appconfig:APPLICATION/ENVIRONMENT/PROFILE, by name or id")
-
-
-def _ssm(name: str) -> SsmParameter:
-    if len(name) > _SSM_LONGEST or not _SSM_NAME.fullmatch(name):
-        raise ValueError("must be ssm:/NAME, the parameter's full name without version or label")
-    return SsmParameter(name)
-
-
-def _azure_key_value(url: str) -> AzureKeyValue:
+def _azure_key_value(text: str, url: str) -> AzureSource:
     must = "must be azure-appconfig:https://NAME.azconfig.io/KEY, lower-case, with ?label= at most"
     host, path, query = _url(url, _CONFIGURATION_HOST, must)
     name, equals, label = query.partition("=")
@@ -157,10 +110,11 @@ def _azure_key_value(url: str) -> AzureKeyValue:
         raise ValueError(f"{must}; the key is 1 to {_LONGEST_KEY} characters without % * , \\")
     if len(label) > _LONGEST_LABEL or re.search(r"[*,\\]", label):
         raise ValueError(f"{must}; the label is at most {_LONGEST_LABEL} characters without * , \\")
-    return AzureKeyValue(host, key, label)
+    # %2F and the like: a key is one segment of the path.
+    return AzureSource(text, host, f"/kv/{quote(key, safe='')}", quote(label, safe=""))
 
 
-def _azure_blob(url: str) -> AzureBlob:
+def _azure_blob(text: str, url: str) -> AzureSource:
     must = (
         "must be azure-blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB, without a query: "
         "the function's managed identity reads it, a SAS is neither needed nor taken"
@@ -173,7 +127,7 @@ def _azure_blob(url: str) -> AzureBlob:
     odd = not all(parts) or not {".", ".."}.isdisjoint(parts) or "\\" in blob
     if query or not _CONTAINER.fullmatch(container) or len(blob) > _LONGEST_KEY or odd:
         raise ValueError(must)
-    return AzureBlob(host, container, blob)
+    return AzureSource(text, host, f"/{container}/{quote(blob)}", is_blob=True)
 
 
 def _url(url: str, hosts: re.Pattern[str], must: str) -> tuple[str, str, str]:
@@ -188,7 +142,7 @@ def _decoded(text: str, must: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(must)
     try:
-        decoded = unquote_to_bytes(text).decode()
+        decoded = unquote(text, errors="strict")
     except UnicodeError:
         raise ValueError(must) from None
     if not decoded.isprintable():

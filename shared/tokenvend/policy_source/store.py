@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenvend.deadline import BRIDGEABLE_SHARE
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError
 from tokenvend.policy import PolicyError
-from tokenvend.policy_source.text import POLICY_UNREAD
 
 if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 # One reading of a source: its text, or None when it is the same as at the last reading.
 Read = Callable[["Deadline"], str | None]
 
+# Seconds between checks.
 INTERVAL = 60.0
 # Seconds for the first load: within it boto3 is imported, and Lambda's start-up ends after 10.
 FIRST_BUDGET = 5.0
@@ -32,6 +32,7 @@ FIRST_BUDGET = 5.0
 CHECK_BUDGET = 2.0
 # Seconds between tries while no policy was read here: requests must not queue up behind an outage.
 FIRST_RETRY = 5.0
+_UNREAD = "The endpoint's policy cannot be read. Ask its operator to look at the log."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,8 @@ class PolicyStore:
     """Keeps the policy in force. Thread-safe; reads nothing before it is asked.
 
     `open_source`: gives the function that reads the source. `compile_text`: text to policy, or
-    PolicyError. `now`: epoch seconds. `interval`: seconds between checks. `report`: takes one
-    line for the operator, when the source cannot be followed; a policy that comes into force is
-    told by every record.
+    PolicyError. `now`: epoch seconds. `report`: takes one line for the operator, when the source
+    cannot be followed; a policy that comes into force is told by every record.
     """
 
     def __init__(
@@ -63,7 +63,6 @@ class PolicyStore:
         now: Callable[[], float],
         monotonic: Callable[[], float],
         report: Callable[[str], None],
-        interval: float = INTERVAL,
     ) -> None:
         self._open = open_source
         self._read = open_source()
@@ -71,14 +70,12 @@ class PolicyStore:
         self._now = now
         self._monotonic = monotonic
         self._report = report
-        self._interval = interval
         self._checking = threading.Lock()
         self._in_force: PolicyInForce | None = None
-        self._failure: Misconfigured | None = None
+        self._failure = Misconfigured(_UNREAD, cause="nothing was read")
         self._tried: tuple[float, float] | None = None
         self._was_read = False
-        self._last_text: str | None = None
-        self._last_refusal: Misconfigured | None = None
+        self._last: tuple[str, CompiledPolicy | Misconfigured] | None = None
         self._reported = ""
 
     def current(self, deadline: Deadline) -> PolicyInForce:
@@ -117,11 +114,10 @@ class PolicyStore:
                 self._check(deadline.share(1, at_most=FIRST_BUDGET))
         finally:
             self._checking.release()
-        if self._in_force is not None:
-            return self._in_force
-        failure = self._failure or Misconfigured(POLICY_UNREAD, cause="nothing was read")
-        # Without the traceback of the thread that met it first, which would grow for ever.
-        raise failure.with_traceback(None)
+        if self._in_force is None:
+            # Without the traceback of the thread that met it first, which would grow for ever.
+            raise self._failure.with_traceback(None)
+        return self._in_force
 
     def _is_due(self) -> bool:
         """By either clock: a frozen function may find the monotonic one stopped, and one that
@@ -130,7 +126,7 @@ class PolicyStore:
         if self._tried is None:
             return True
         wall, steady = self._tried
-        interval = self._interval if self._was_read else FIRST_RETRY
+        interval = INTERVAL if self._was_read else FIRST_RETRY
         return not 0 <= self._now() - wall < interval or self._monotonic() - steady >= interval
 
     def _check(self, deadline: Deadline) -> None:
@@ -146,29 +142,24 @@ class PolicyStore:
             return
         self._was_read = True
         self._reported = ""
-        if outcome is not None:
-            self._in_force = PolicyInForce(outcome, at, at)
-        elif held is not None:
-            self._in_force = replace(held, checked_at=at)
+        since = held.loaded_at if held is not None and held.policy is outcome else at
+        self._in_force = PolicyInForce(outcome, since, at)
 
-    def _latest(self, deadline: Deadline) -> CompiledPolicy | Misconfigured | None:
-        """A new policy, why there is none, or None when nothing has changed."""
+    def _latest(self, deadline: Deadline) -> CompiledPolicy | Misconfigured:
+        """What the source holds now, or why that is no policy."""
         try:
             text = self._read(deadline)
         except TokenvendError as error:
-            return Misconfigured(POLICY_UNREAD, cause=error.cause or error.detail)
+            return Misconfigured(_UNREAD, cause=error.cause or error.detail)
         except Exception as error:  # noqa: BLE001 -- an SDK may raise anything; the policy stays
             # Its text may quote a signed request: only the kind is kept.
-            return Misconfigured(POLICY_UNREAD, cause=f"reading failed: {type(error).__name__}")
-        if text is None and self._last_text is None:
-            return Misconfigured(POLICY_UNREAD, cause="the source says unchanged, but to what?")
-        if text is None or text == self._last_text:
-            # The same bad text is still bad, though nobody looks at it again.
-            return self._last_refusal
-        compiled = self._compiled(text)
-        self._last_text = text
-        self._last_refusal = compiled if isinstance(compiled, Misconfigured) else None
-        return compiled
+            return Misconfigured(_UNREAD, cause=f"reading failed: {type(error).__name__}")
+        if text is not None and (self._last is None or text != self._last[0]):
+            self._last = text, self._compiled(text)
+        if self._last is None:
+            return Misconfigured(_UNREAD, cause="the source says unchanged, but to what?")
+        # The same bad text is still bad, though nobody looks at it again.
+        return self._last[1]
 
     def _compiled(self, text: str) -> CompiledPolicy | Misconfigured:
         try:
@@ -176,8 +167,7 @@ class PolicyStore:
         except PolicyError as error:
             return error
         except Exception as error:  # noqa: BLE001 -- a bug met by a new policy must not end service
-            cause = f"compiling failed: {type(error).__name__}"
-            return Misconfigured(POLICY_UNREAD, cause=cause)
+            return Misconfigured(_UNREAD, cause=f"compiling failed: {type(error).__name__}")
 
     def _tell(self, text: str) -> None:
         """Report what differs from the last report: an outage is two lines, not one a minute."""

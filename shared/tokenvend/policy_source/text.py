@@ -9,7 +9,6 @@ from tokenvend.policy.reading.document import MAX_CHARACTERS
 # holds 1 MB (2 MiB where the quota was raised), a parameter of SSM 8 KB at most, a key-value of App
 # Configuration 10,000 characters.
 MAX_BYTES = MAX_CHARACTERS
-POLICY_UNREAD = "The endpoint's policy cannot be read. Ask its operator to look at the log."
 
 
 def policy_text(content: bytes | str) -> str:
@@ -18,12 +17,10 @@ def policy_text(content: bytes | str) -> str:
         data = content.encode() if isinstance(content, str) else content
         text = content if isinstance(content, str) else content.decode()
     except UnicodeError:
-        raise Misconfigured(POLICY_UNREAD, cause="what it holds is not UTF-8 text") from None
+        raise Misconfigured(cause="what it holds is not UTF-8 text") from None
     if not text.strip():
         # Nobody writes one; a half-done upload or a deleted file's remains look like this.
-        raise Misconfigured(
-            POLICY_UNREAD, cause="it is empty, and an empty text is no policy: restore it"
-        )
+        raise Misconfigured(cause="it is empty, and an empty text is no policy: restore it")
     if len(data) > MAX_BYTES:
-        raise Misconfigured(POLICY_UNREAD, cause=f"it is longer than {MAX_BYTES:,} bytes")
+        raise Misconfigured(cause=f"it is longer than {MAX_BYTES:,} bytes")
     return text
