@@ -30,35 +30,33 @@ redaction.install(logging.getLogger(), logging.getLogger("tokenvend"))
 metrics = Metrics(namespace="tokenvend", service="tokenvend")
 
 
-class LogSink:
-    """Audit records as structured log lines, and what they count as metrics (EMF)."""
+def write_record(line: str, record: AuditRecord) -> None:
+    """One structured log line for each record, and one set of metrics (EMF).
 
-    def write(self, line: str, record: AuditRecord) -> None:
-        """One line and one metric set for each record. Raises OSError when it was not taken.
-
-        A metric that fails is reported and fails nothing: the record is what counts.
-        """
-        try:
-            # Not by the logger: it drops what its level leaves out, and hides from whoever asks
-            # that a line could not be written.
-            sys.stdout.write(
-                f'{{"level":"INFO","message":"audit","timestamp":"{record.time}",'
-                f'"service":"tokenvend","audit":{line}}}\n'
-            )
-            sys.stdout.flush()
-        except Exception:
-            _count(record, {"audit_failed": (MetricUnit.Count, 1)})
-            raise
-        counted = {
-            record.outcome: (MetricUnit.Count, 1),
-            "latency": (MetricUnit.Microseconds, record.steps.durations["total"]),
-        }
-        if record.policy_checked_at:
-            age = max(0, int(time.time()) - record.policy_checked_at)
-            counted["policy_age"] = (MetricUnit.Seconds, age)
-        if record.cache:
-            counted[f"cache_{record.cache}"] = (MetricUnit.Count, 1)
-        _count(record, counted)
+    Raises OSError when the line was not taken. A metric that fails is reported and fails nothing:
+    the record is what counts.
+    """
+    try:
+        # Not by the logger: it drops what its level leaves out, and hides from whoever asks that a
+        # line could not be written.
+        sys.stdout.write(
+            f'{{"level":"INFO","message":"audit","timestamp":"{record.time}",'
+            f'"service":"tokenvend","audit":{line}}}\n'
+        )
+        sys.stdout.flush()
+    except Exception:
+        _count(record, {"audit_failed": (MetricUnit.Count, 1)})
+        raise
+    counted = {
+        record.outcome: (MetricUnit.Count, 1),
+        "latency": (MetricUnit.Microseconds, record.steps.durations["total"]),
+    }
+    if record.policy_checked_at:
+        age = max(0, int(time.time()) - record.policy_checked_at)
+        counted["policy_age"] = (MetricUnit.Seconds, age)
+    if record.cache:
+        counted[f"cache_{record.cache}"] = (MetricUnit.Count, 1)
+    _count(record, counted)
 
 
 def _count(record: AuditRecord, counted: dict[str, tuple[MetricUnit, int]]) -> None:
@@ -76,7 +74,7 @@ def _count(record: AuditRecord, counted: dict[str, tuple[MetricUnit, int]]) -> N
         logger.warning("metrics were not written: %s", type(failure).__name__)
 
 
-api = build_aws(os.environ, Machine(LogSink(), logger.warning))
+api = build_aws(os.environ, Machine(write_record, logger.warning))
 register_after_restore(api.endpoint.restored)
 
 

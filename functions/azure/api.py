@@ -25,21 +25,19 @@ log = logging.getLogger("tokenvend")
 redaction.install(logging.getLogger(), log)
 
 
-class LogSink:
-    """Audit records as one JSON line each on standard output.
+def write_record(line: str, _: AuditRecord) -> None:
+    """One JSON line on standard output for each audit record.
 
     The host reads that pipe and logs each line as `Host.Function.Console`, which host.json lets
     through to Application Insights. A logger would hand it over as well, but it drops what its
     level leaves out and only queues the rest, so that nobody learns of a line that was lost.
+    Raises OSError when the host's pipe did not take it.
     """
-
-    def write(self, line: str, record: AuditRecord) -> None:  # noqa: ARG002 -- the port's
-        """One line for each record. Raises OSError when the host's pipe did not take it."""
-        sys.stdout.write(f'{{"message":"audit","audit":{line}}}\n')
-        sys.stdout.flush()
+    sys.stdout.write(f'{{"message":"audit","audit":{line}}}\n')
+    sys.stdout.flush()
 
 
-api = build_azure(os.environ, Machine(LogSink(), log.warning))
+api = build_azure(os.environ, Machine(write_record, log.warning))
 
 routes = func.Blueprint()  # type: ignore[no-untyped-call]
 

@@ -148,7 +148,10 @@ def _value(resource: Resource, visit: Visit) -> Value:
     if serve is None:
         raise errors.MethodNotAllowed(allowed=", ".join(resource.methods))
     value = serve(visit)
-    visit.invocation.record.status = 200
+    record = visit.invocation.record
+    record.status = 200
+    if record.outcome != "vended":
+        record.outcome = "answered"
     return value
 
 
@@ -167,13 +170,7 @@ def find(templates: Iterable[str], path: str) -> tuple[str, Mapping[str, str]]:
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    parts = re.split(r"\{([a-z_]+)\}", template)
-    return re.compile(
-        "".join(
-            f"(?P<{part}>[^/:]+)" if place % 2 else re.escape(part)
-            for place, part in enumerate(parts)
-        )
-    )
+    return re.compile(re.sub(r"\\{([a-z_]+)\\}", r"(?P<\1>[^/:]+)", re.escape(template)))
 
 
 def access_token(visit: Visit) -> Value:
@@ -188,7 +185,7 @@ def id_token(visit: Visit) -> Value:
 
 def exchange(visit: Visit) -> Value:
     """POST /v1/token: the caller proves itself with the subject token it brings."""
-    backend, (record, now, deadline, _) = visit.backend, visit.invocation
+    backend, (record, now, deadline) = visit.backend, visit.invocation
     body, media_type = _body(visit.request, sts.FORM, "application/json")
     exchanged = sts.parse_exchange(body, media_type, backend.audience)
     record.asked = own.describe(exchanged.wanted)
@@ -205,12 +202,11 @@ def grants(visit: Visit) -> Value:
 
     Who may have nothing learns nothing else: not which policy is in force, nor since when.
     """
-    record, now, deadline, _ = visit.invocation
+    record, now, deadline = visit.invocation
     caller = _authenticate(visit)
     in_force = visit.backend.vending.policy(deadline)
     policy = in_force.policy
     record.policy, record.policy_checked_at = policy.digest, in_force.checked_at
-    record.outcome = "answered"
     held = grants_of(policy, caller, now)
     answer = {"caller": own.render_caller(caller), "grants": [_shown(grant) for grant in held]}
     if held:
@@ -223,29 +219,26 @@ def grants(visit: Visit) -> Value:
     return answer
 
 
-def healthz(visit: Visit) -> Value:
+def healthz(_: Visit) -> Value:
     """GET /healthz: alive, misconfigured or not; asks nobody."""
-    visit.invocation.record.outcome = "answered"
     return {"status": "ok", "version": __version__}
 
 
 def readyz(visit: Visit) -> Value:
     """GET /readyz: able to vend, as far as settings and policy go."""
-    record, _, deadline, _ = visit.invocation
+    record, _, deadline = visit.invocation
     try:
         in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
     except TokenvendError as error:
         raise errors.NotReady(cause=error.cause or error.detail) from None
     record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
-    record.outcome = "answered"
     return {"status": "ok", "version": __version__}
 
 
-def openapi(visit: Visit) -> Value:
+def openapi(_: Visit) -> Value:
     """GET /openapi.json."""
     from importlib import resources  # noqa: PLC0415 -- for this route alone
 
-    visit.invocation.record.outcome = "answered"
     return resources.files("tokenvend").joinpath("openapi.json").read_bytes()
 
 
@@ -283,7 +276,7 @@ def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:
 
 
 def _authenticate(visit: Visit) -> Caller:
-    record, now, deadline, _ = visit.invocation
+    record, now, deadline = visit.invocation
     with record.steps.timed("authenticate"):
         caller = visit.backend.authenticator.authenticate(visit.request, now, deadline)
     record.caller = caller
@@ -291,7 +284,7 @@ def _authenticate(visit: Visit) -> Caller:
 
 
 def _vend(visit: Visit, caller: Caller, wanted: TokenRequest) -> VendedToken:
-    record, now, deadline, _ = visit.invocation
+    record, now, deadline = visit.invocation
     with record.steps.timed("vend"):
         token = visit.backend.vending.vend(caller, wanted, now, deadline, record)
     record.outcome = "vended"

@@ -125,7 +125,7 @@ class Trial:
         self.world.policy = POLICY + (ATTRIBUTED if self.on_aws else "")
         clocks = self.world.clocks
         machine = Machine(
-            self,
+            self.write,
             lambda *_: None,
             now=clocks.now,
             monotonic=clocks.monotonic,

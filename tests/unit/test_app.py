@@ -96,7 +96,7 @@ class World:
     @property
     def machine(self) -> Any:
         """The real one but for its network and its clock."""
-        return Machine(self, self.reported.append, network=self, now=Clock())
+        return Machine(self.write, self.reported.append, network=self, now=Clock())
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class ListSink:
 
 def written(count: int) -> list[dict[str, Any]]:
     sink = ListSink()
-    log = AuditLog(sink, instance="one")
+    log = AuditLog(sink.write, instance="one")
     for number in range(count):
         record = AuditRecord(f"request-{number}", "2026-01-01T00:00:00Z")
         record.caller = EntraCaller("t", "o", "a", frozenset({"b", "a"}))
@@ -51,7 +51,7 @@ def written(count: int) -> list[dict[str, Any]]:
 
 def line_of(record: AuditRecord) -> str:
     sink = ListSink()
-    AuditLog(sink, instance="i" * 36).close(record)
+    AuditLog(sink.write, instance="i" * 36).close(record)
     assert list(verify(sink.records)) == []
     return sink.lines[0]
 
@@ -89,7 +89,7 @@ def test_records_of_the_schema_before_still_verify() -> None:
 
 def test_two_instances_may_be_interleaved() -> None:
     other = ListSink()
-    log = AuditLog(other, instance="two")
+    log = AuditLog(other.write, instance="two")
     for _ in range(2):
         log.close(AuditRecord("r", "t"))
     mine = written(2)
@@ -99,7 +99,7 @@ def test_two_instances_may_be_interleaved() -> None:
 def test_processes_restored_from_one_snapshot_have_chains_of_their_own() -> None:
     sinks = [ListSink(), ListSink()]
     for name, sink in zip("ab", sinks, strict=True):
-        log = AuditLog(sink, instance="snapshot")
+        log = AuditLog(sink.write, instance="snapshot")
         log.begin(name)
         log.close(AuditRecord("r", "t"))
     assert list(verify([sinks[0].records[0], sinks[1].records[0]])) == []
@@ -137,7 +137,7 @@ def test_a_record_rehashed_after_a_change_breaks_the_next_one() -> None:
     records = written(3)
     forged = written(3)[1] | {"reason": "forged"}
     sink = ListSink()
-    log = AuditLog(sink, instance="one")
+    log = AuditLog(sink.write, instance="one")
     log.close(AuditRecord("request-0", "2026-01-01T00:00:00Z"))
     forged["hash"] = sink.records[0]["hash"]
     assert list(verify([records[0], forged, records[2]]))
@@ -151,7 +151,7 @@ def test_a_record_the_sink_lost_leaves_a_gap() -> None:
             super().write(line, record)
 
     sink = Failing()
-    log = AuditLog(sink, instance="one")
+    log = AuditLog(sink.write, instance="one")
     log.close(AuditRecord("kept", "t"))
     with pytest.raises(OSError):  # noqa: PT011 -- the sink's own error comes through
         log.close(AuditRecord("lost", "t"))

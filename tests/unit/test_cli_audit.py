@@ -48,7 +48,7 @@ class ListSink:
 def written(*tokens: str, instance: str = "one", key: bytes = b"") -> list[dict[str, Any]]:
     """One record for each token; an empty one is a denial."""
     sink = ListSink()
-    log = AuditLog(sink, instance=instance, fingerprint_key=key)
+    log = AuditLog(sink.write, instance=instance, fingerprint_key=key)
     for number, token in enumerate(tokens):
         record = AuditRecord(f"request-{instance}-{number}", f"2026-01-01T00:00:0{number}Z")
         record.outcome, record.status = "denied", 403

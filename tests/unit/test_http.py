@@ -106,7 +106,7 @@ class World:
     @property
     def api(self) -> Api:
         endpoint = Endpoint(
-            audit=AuditLog(self, instance="test"),
+            audit=AuditLog(self.write, instance="test"),
             budget=10,
             fail_closed=self.fail_closed,
             now=self.now,
@@ -433,7 +433,7 @@ def test_a_restored_process_begins_a_chain_and_forgets_what_the_snapshot_held() 
     world = World()
     forgotten: list[str] = []
     endpoint = Endpoint(
-        audit=AuditLog(world, instance="snapshot"),
+        audit=AuditLog(world.write, instance="snapshot"),
         budget=10,
         fail_closed=True,
         now=lambda: NOW,

@@ -351,7 +351,7 @@ class ListSink:
 
 def test_a_caller_who_asks_with_a_credential_cannot_break_its_own_audit_record() -> None:
     sink = ListSink()
-    log = AuditLog(sink, instance="i")
+    log = AuditLog(sink.write, instance="i")
     for text in CREDENTIALS.values():
         log.close(AuditRecord("r", "t", asked={"audience": text}))
     for line in sink.lines:
@@ -377,6 +377,6 @@ def test_a_text_that_opens_a_pair_cannot_mask_a_member_of_its_own_record() -> No
     for text in ("('client_secret", "(b'x-amz-security-token", "['client_secret"):
         sink = ListSink()
         caller = OidcCaller("https://issuer.example", text)
-        AuditLog(sink, instance="i").close(AuditRecord("r", "t", caller=caller))
+        AuditLog(sink.write, instance="i").close(AuditRecord("r", "t", caller=caller))
         told = json.loads(sink.lines[0])["caller"]
         assert (told["issuer"], told["subject"]) == ("https://issuer.example", text)

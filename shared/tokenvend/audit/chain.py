@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tokenvend.audit.record import render
 from tokenvend.masking import mask
@@ -25,16 +26,11 @@ if TYPE_CHECKING:
 
 GENESIS = "0" * 64
 SCHEMA = 2
+# Where closed records go; raises when one was not taken. The text is all of the record, one object
+# in one line of ASCII JSON.
+Sink = Callable[[str, "AuditRecord"], None]
 # As text: 32 hex digits are 128 bits, the least that nobody guesses.
 MIN_KEY_TEXT = 32
-
-
-class Sink(Protocol):
-    """Where records go: a log, a queue, a table. Raises when the record was not taken."""
-
-    def write(self, line: str, record: AuditRecord) -> None:
-        """Take one closed record: `line` is all of it, one object in one line of ASCII JSON."""
-        ...
 
 
 class AuditLog:
@@ -71,7 +67,7 @@ class AuditLog:
             }
             text = _masked(_canonical(members))
             self._previous = hashlib.sha256(text.encode()).hexdigest()
-            self._sink.write(f'{text[:-1]},"hash":"{self._previous}"}}', record)
+            self._sink(f'{text[:-1]},"hash":"{self._previous}"}}', record)
 
 
 def fingerprint_key(text: str) -> bytes:
