@@ -90,18 +90,16 @@ class Api:
 
     def handle(self, request: HttpRequest | InvalidRequest) -> HttpResponse:
         """One answer to one request, or to why a door could not read it; never raises."""
-        resource: Resource | None = None
 
         def serve(invocation: Invocation) -> HttpResponse:
-            nonlocal resource
-            resource, visit = self._find(invocation, request)
-            value = _value(resource, visit)
+            value = self._serve(invocation, request)
             body = value if isinstance(value, bytes) else render(value)
             return _response(invocation, "application/json", body)
 
         def refuse(invocation: Invocation, error: TokenvendError) -> HttpResponse:
-            render_error = own.render_error if resource is None else resource.render_error
             record = invocation.record
+            resource = self.resources.get(record.route)
+            render_error = own.render_error if resource is None else resource.render_error
             record.status, media_type, body = render_error(error, record.request_id)
             return _response(invocation, media_type, render(body), _headers_of(error))
 
@@ -113,9 +111,6 @@ class Api:
         Step Functions match the class's name.
         """
 
-        def serve(invocation: Invocation) -> Value:
-            return _value(*self._find(invocation, request))
-
         def refuse(invocation: Invocation, error: TokenvendError) -> TokenvendError:
             record = invocation.record
             record.status, _, _ = own.render_error(error, record.request_id)
@@ -124,14 +119,12 @@ class Api:
             # Without its cause, which is for the operator.
             return kind(f"{error.detail} (request {record.request_id})")
 
-        outcome = self.endpoint.run(serve, refuse)
+        outcome = self.endpoint.run(lambda invocation: self._serve(invocation, request), refuse)
         if isinstance(outcome, TokenvendError):
             raise outcome
         return outcome
 
-    def _find(
-        self, invocation: Invocation, request: HttpRequest | InvalidRequest
-    ) -> tuple[Resource, Visit]:
+    def _serve(self, invocation: Invocation, request: HttpRequest | InvalidRequest) -> Value:
         if isinstance(request, InvalidRequest):
             raise request
         record = invocation.record
@@ -140,19 +133,14 @@ class Api:
         record.user_agent = request.headers.get("user-agent", "")
         record.trace_id = _trace_id(request.headers)
         record.route, parameters = find(self.resources, request.path)
-        return self.resources[record.route], Visit(self, invocation, request, parameters)
-
-
-def _value(resource: Resource, visit: Visit) -> Value:
-    serve = resource.methods.get(visit.request.method)
-    if serve is None:
-        raise errors.MethodNotAllowed(allowed=", ".join(resource.methods))
-    value = serve(visit)
-    record = visit.invocation.record
-    record.status = 200
-    if record.outcome != "vended":
-        record.outcome = "answered"
-    return value
+        methods = self.resources[record.route].methods
+        if request.method not in methods:
+            raise errors.MethodNotAllowed(allowed=", ".join(methods))
+        value = methods[request.method](Visit(self, invocation, request, parameters))
+        record.status = 200
+        if record.outcome != "vended":
+            record.outcome = "answered"
+        return value
 
 
 def find(templates: Iterable[str], path: str) -> tuple[str, Mapping[str, str]]:
