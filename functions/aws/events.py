@@ -91,30 +91,23 @@ def _from_payload_1(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
     gateway = _mapping(event, "requestContext")
+    identity = _mapping(gateway, "identity", {})
     headers = _mapping(event, "multiValueHeaders", {})
     return HttpRequest(
         method=_text(event, "httpMethod"),
         path=unquote(_text(event, "path")),
         headers=_lowered({name: ", ".join(_texts(headers, name)) for name in headers}),
         body=_body(event),
-        platform=_identified(gateway, function_arn),
+        platform=_signer(identity, gateway, function_arn) if identity.get("userArn") else None,
         platform_request_id=_text(gateway, "requestId"),
-        source=_text(_mapping(gateway, "identity", {}), "sourceIp", ""),
+        source=_text(identity, "sourceIp", ""),
     )
 
 
 def _authorized(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
     authorizer = _mapping(gateway, "authorizer", {})
     if "iam" in authorizer:
-        iam = _mapping(authorizer, "iam")
-        return AwsIamIdentity(
-            principal_arn=_text(iam, "userArn"),
-            account=_text(iam, "accountId"),
-            api_id=_text(gateway, "apiId"),
-            api_account=_text(gateway, "accountId"),
-            organization=_text(iam, "principalOrgId", ""),
-            function_arn=function_arn,
-        )
+        return _signer(_mapping(authorizer, "iam"), gateway, function_arn)
     if "jwt" in authorizer:
         claims = _mapping(_mapping(authorizer, "jwt"), "claims")
         return AwsJwtIdentity(
@@ -126,10 +119,9 @@ def _authorized(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdenti
     return None
 
 
-def _identified(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
-    identity = _mapping(gateway, "identity", {})
-    if not identity.get("userArn"):
-        return None
+def _signer(
+    identity: Mapping[str, Any], gateway: Mapping[str, Any], function_arn: str
+) -> AwsIamIdentity:
     return AwsIamIdentity(
         principal_arn=_text(identity, "userArn"),
         account=_text(identity, "accountId"),

@@ -260,6 +260,8 @@ class AccessTokenSpec:
     identity names the caller.
     """
 
+    kind: ClassVar[TokenKind] = TokenKind.ACCESS
+
     grant_name: str
     service_account: str | None
     scopes: tuple[str, ...]
@@ -271,6 +273,8 @@ class AccessTokenSpec:
 @dataclass(frozen=True, slots=True)
 class IdTokenSpec:
     """A decision: an ID token of this service account for this audience. Google gives it 1 h."""
+
+    kind: ClassVar[TokenKind] = TokenKind.ID
 
     grant_name: str
     service_account: str

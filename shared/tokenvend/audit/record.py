@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tokenvend.model import AccessTokenSpec, IdTokenSpec
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -155,19 +153,14 @@ def render(record: AuditRecord) -> dict[str, Any]:
 
 
 def _spec(spec: TokenSpec | None) -> dict[str, Any] | None:
-    match spec:
-        case None:
-            return None
-        case AccessTokenSpec():
-            kind = "access_token"
-        case IdTokenSpec():
-            kind = "id_token"
+    if spec is None:
+        return None
     members = _members(spec)
-    return {"kind": kind, "name": members.pop("grant_name"), **members}
+    return {"kind": spec.kind, "name": members.pop("grant_name"), **members}
 
 
 def _members(value: Caller | TokenSpec) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _bounded(name: str, value: Any) -> Any:
