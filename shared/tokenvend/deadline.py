@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What is lent for fetching anew while something at hand still serves.
-BRIDGEABLE_SHARE = 1 / 3
-
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -29,10 +26,10 @@ class Deadline:
         """Seconds left, never below zero."""
         return max(0.0, self.at - self.monotonic())
 
-    def share(self, fraction: float = BRIDGEABLE_SHARE, *, at_most: float = math.inf) -> Deadline:
-        """A nearer deadline: `fraction` (0 to 1) of what is left of this one, at most so long.
+    def share(self, fraction: float = 1 / 3, *, at_most: float = math.inf) -> Deadline:
+        """A nearer deadline: `fraction` (0 to 1) of what is left of this one, `at_most` seconds.
 
-        `at_most`: seconds.
+        A third is what is lent for fetching anew while something at hand still serves.
         """
         lent = min(self.remaining() * fraction, at_most)
         return Deadline(self.monotonic() + lent, self.monotonic)

@@ -33,7 +33,7 @@ from tokenvend.policy_source import open_source
 from tokenvend.policy_source.setting import AzureSource, parse_source
 from tokenvend.policy_source.store import PolicyStore
 from tokenvend.policy_source.text import MAX_BYTES
-from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress, Transport
+from tokenvend.transport.egress import Egress, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def put(lab: Cloud, setting: str, text: str) -> None:
 
 def transport(lab: Cloud, *hosts: str) -> Transport:
     network = lab.network_environment
-    route = Egress(hosts, PLATFORM_NETWORKS, network["HTTPS_PROXY"], network["REQUESTS_CA_BUNDLE"])
+    route = Egress(hosts, network["HTTPS_PROXY"], network["REQUESTS_CA_BUNDLE"])
     return Transport(
         route, now=time.time, sleep=lambda _: None, random=lambda: 0.0, byte_cap=MAX_BYTES
     )

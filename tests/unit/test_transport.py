@@ -26,7 +26,6 @@ from tokenvend.transport import Answer, Call, Sender, retry_after
 from tokenvend.transport.connections import Connections
 from tokenvend.transport.egress import (
     MAX_TRIES,
-    PLATFORM_NETWORKS,
     Egress,
     Transport,
     bypasses_proxy,
@@ -55,7 +54,7 @@ def pace() -> Pace:
 
 @pytest.fixture
 def open_transport(pace: Pace, bundle: str) -> Iterator[Callable[..., Transport]]:
-    local = Egress(hosts=(), plain_hosts=PLATFORM_NETWORKS, ca_bundle=bundle)
+    local = Egress(hosts=(), ca_bundle=bundle)
     with contextlib.ExitStack() as opened:
 
         def build(
@@ -163,7 +162,7 @@ def test_the_environment_changes_nothing(
 
 # --- where a call may go -------------------------------------------------------------------------
 
-EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"), plain_hosts=PLATFORM_NETWORKS)
+EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"))
 
 
 @pytest.mark.parametrize(
@@ -349,7 +348,7 @@ def test_the_identity_endpoint_is_never_asked_through_the_proxy(
     open_transport: Callable[..., Transport],
 ) -> None:
     with upstream(answer(200, b"ok")) as site, upstream(answer(502)) as proxy:
-        egress = Egress(hosts=(), plain_hosts=PLATFORM_NETWORKS, proxy=proxy.http)
+        egress = Egress(hosts=(), proxy=proxy.http)
         got = open_transport(egress).send(Call("GET", site.http), soon(), repeatable=False)
     assert got.body == b"ok"
     assert proxy.connections == 0

@@ -21,7 +21,7 @@ from tokenvend.google.iamcredentials import iamcredentials_host
 from tokenvend.google.sts import sts_host
 from tokenvend.identity import aws_sts
 from tokenvend.policy_source.setting import AwsSource, AzureSource
-from tokenvend.transport.egress import PLATFORM_NETWORKS, Egress
+from tokenvend.transport.egress import Egress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +113,6 @@ def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
         root=Path(environ.get("LAMBDA_TASK_ROOT") or environ.get("AzureWebJobsScriptRoot") or ""),
         egress=Egress(
             hosts=(sts, iam_credentials, *sorted(hosts)),
-            plain_hosts=PLATFORM_NETWORKS,
             proxy=read(table.HTTPS_PROXY) or read(replace(table.HTTPS_PROXY, name="https_proxy")),
             no_proxy=tuple((environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")),
             ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",

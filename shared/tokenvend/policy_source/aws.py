@@ -65,7 +65,7 @@ class AwsReader:
         self._environ = environ
         self._proxy = proxy
         self._ca_bundle = ca_bundle
-        self._reading = Background(self._read, self._failed)
+        self._reading = Background(self._read, _failure)
         self._fetch: Callable[[], Any] | None = None
 
     def __call__(self, deadline: Deadline) -> str:
@@ -78,13 +78,11 @@ class AwsReader:
         return self._reading.join(deadline, late=late)
 
     def _read(self) -> str:
-        if self._fetch is None:
-            self._fetch = self._open()
-        return policy_text(self._fetch())
-
-    def _failed(self, error: Exception) -> TokenvendError:
-        self._fetch = None
-        return _failure(error)
+        fetch, self._fetch = self._fetch or self._open(), None
+        text = policy_text(fetch())
+        # Only now: of a session that failed nothing is used again.
+        self._fetch = fetch
+        return text
 
     def _open(self) -> Callable[[], Any]:
         try:

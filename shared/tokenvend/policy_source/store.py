@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokenvend.deadline import BRIDGEABLE_SHARE
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError
 from tokenvend.policy import PolicyError
 
@@ -92,7 +91,7 @@ class PolicyStore:
         if self._is_due() and self._checking.acquire(blocking=False):
             try:
                 if self._is_due():
-                    self._check(deadline.share(BRIDGEABLE_SHARE, at_most=CHECK_BUDGET))
+                    self._check(deadline.share(at_most=CHECK_BUDGET))
             finally:
                 self._checking.release()
         return self._in_force or held

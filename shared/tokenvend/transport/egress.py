@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tokenvend.transport.connections import Connections
 
 # The platform's identity endpoints: App Service, Functions and IMDS answer on these, in plain http.
-PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16", "localhost")
+PLATFORM_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16")
 
 BYTE_CAP = 1024 * 1024
 MAX_TRIES = 3
@@ -52,14 +52,13 @@ _HINTS = {
 class Egress:
     """How calls leave: allowed hosts, proxy and trust anchors.
 
-    `hosts`: exact lower-case names, `name:port`, or `*.suffix`, reached over https.
-    `plain_hosts`: names and IP networks that may be reached over http, never through the proxy.
-    `proxy`: URL of an http proxy for https, empty for none. `ca_bundle`: path of a PEM file, empty
-    for certifi's. `no_proxy`: what is reached without the proxy, see `bypasses_proxy`.
+    `hosts`: exact lower-case names, `name:port`, or `*.suffix`, reached over https; the platform's
+    own are reached over http, never through the proxy. `proxy`: URL of an http proxy for https,
+    empty for none. `ca_bundle`: path of a PEM file, empty for certifi's. `no_proxy`: what is
+    reached without the proxy, see `bypasses_proxy`.
     """
 
     hosts: tuple[str, ...]
-    plain_hosts: tuple[str, ...] = ()
     proxy: str = field(default="", repr=False)
     ca_bundle: str = ""
     no_proxy: tuple[str, ...] = ()
@@ -135,7 +134,7 @@ class Transport:
         if parts.scheme == "https":
             allowed = matches_host(parts.netloc.removesuffix(":443"), self._egress.hosts)
         else:
-            allowed = parts.scheme == "http" and is_platform_host(host, self._egress.plain_hosts)
+            allowed = parts.scheme == "http" and is_platform_host(host)
         if not allowed:
             cause = f"{parts.scheme}://{parts.netloc} is not on the list of allowed hosts"
             raise Misconfigured(cause=cause)
@@ -199,9 +198,9 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def is_platform_host(host: str, plain_hosts: Iterable[str] = PLATFORM_NETWORKS) -> bool:
-    """Whether `host` is one of the names, or an address in one of the networks."""
-    return any(_is_in(host, entry) if "/" in entry else host == entry for entry in plain_hosts)
+def is_platform_host(host: str) -> bool:
+    """Whether `host` is this machine, or an address in one of PLATFORM_NETWORKS."""
+    return host == "localhost" or any(_is_in(host, network) for network in PLATFORM_NETWORKS)
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: Iterable[str]) -> bool:
