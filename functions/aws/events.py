@@ -65,23 +65,23 @@ def _from_payload_2(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
-    gateway = _mapping(event, "requestContext")
-    path = _text(event, "rawPath")
-    if ".lambda-url." in _text(gateway, "domainName", ""):
+    gateway = _member(event, "requestContext", dict)
+    path = _member(event, "rawPath", str)
+    if ".lambda-url." in _member(gateway, "domainName", str, ""):
         # An HTTP API decodes the path, a Function URL does not.
         path = unquote(path)
-    stage = _text(gateway, "stage")
+    stage = _member(gateway, "stage", str)
     if stage != "$default":
         path = path.removeprefix(f"/{stage}")
-    headers, http = _mapping(event, "headers", {}), _mapping(gateway, "http")
+    headers, http = _member(event, "headers", dict, {}), _member(gateway, "http", dict)
     return HttpRequest(
-        method=_text(http, "method"),
+        method=_member(http, "method", str),
         path=path,
-        headers=_lowered({name: _text(headers, name) for name in headers}),
+        headers=_lowered({name: _member(headers, name, str) for name in headers}),
         body=_body(event),
         platform=_authorized(gateway, function_arn),
-        platform_request_id=_text(gateway, "requestId"),
-        source=_text(http, "sourceIp", ""),
+        platform_request_id=_member(gateway, "requestId", str),
+        source=_member(http, "sourceIp", str, ""),
     )
 
 
@@ -90,30 +90,30 @@ def _from_payload_1(event: Mapping[str, Any], function_arn: str) -> HttpRequest:
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
-    gateway = _mapping(event, "requestContext")
-    identity = _mapping(gateway, "identity", {})
-    headers = _mapping(event, "multiValueHeaders", {})
+    gateway = _member(event, "requestContext", dict)
+    identity = _member(gateway, "identity", dict, {})
+    headers = _member(event, "multiValueHeaders", dict, {})
     return HttpRequest(
-        method=_text(event, "httpMethod"),
-        path=unquote(_text(event, "path")),
+        method=_member(event, "httpMethod", str),
+        path=unquote(_member(event, "path", str)),
         headers=_lowered({name: ", ".join(_texts(headers, name)) for name in headers}),
         body=_body(event),
         platform=_signer(identity, gateway, function_arn) if identity.get("userArn") else None,
-        platform_request_id=_text(gateway, "requestId"),
-        source=_text(identity, "sourceIp", ""),
+        platform_request_id=_member(gateway, "requestId", str),
+        source=_member(identity, "sourceIp", str, ""),
     )
 
 
 def _authorized(gateway: Mapping[str, Any], function_arn: str) -> PlatformIdentity | None:
-    authorizer = _mapping(gateway, "authorizer", {})
+    authorizer = _member(gateway, "authorizer", dict, {})
     if "iam" in authorizer:
-        return _signer(_mapping(authorizer, "iam"), gateway, function_arn)
+        return _signer(_member(authorizer, "iam", dict), gateway, function_arn)
     if "jwt" in authorizer:
-        claims = _mapping(_mapping(authorizer, "jwt"), "claims")
+        claims = _member(_member(authorizer, "jwt", dict), "claims", dict)
         return AwsJwtIdentity(
             claims={name: str(value) for name, value in claims.items()},
-            api_id=_text(gateway, "apiId"),
-            api_account=_text(gateway, "accountId"),
+            api_id=_member(gateway, "apiId", str),
+            api_account=_member(gateway, "accountId", str),
             function_arn=function_arn,
         )
     return None
@@ -123,11 +123,11 @@ def _signer(
     identity: Mapping[str, Any], gateway: Mapping[str, Any], function_arn: str
 ) -> AwsIamIdentity:
     return AwsIamIdentity(
-        principal_arn=_text(identity, "userArn"),
-        account=_text(identity, "accountId"),
-        api_id=_text(gateway, "apiId"),
-        api_account=_text(gateway, "accountId"),
-        organization=_text(identity, "principalOrgId", ""),
+        principal_arn=_member(identity, "userArn", str),
+        account=_member(identity, "accountId", str),
+        api_id=_member(gateway, "apiId", str),
+        api_account=_member(gateway, "accountId", str),
+        organization=_member(identity, "principalOrgId", str, ""),
         function_arn=function_arn,
     )
 
@@ -141,7 +141,7 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
-    text = _text(event, "body", "")
+    text = _member(event, "body", str, "")
     try:
         if event.get("isBase64Encoded"):
             return base64.b64decode(text, validate=True)
@@ -150,23 +150,12 @@ def _body(event: Mapping[str, Any]) -> bytes:
         raise InvalidRequest("The event's body is not Base64.") from None
 
 
-def _mapping(
-    event: Mapping[str, Any], name: str, default: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
+def _member[T](event: Mapping[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
     value = event.get(name)
     # A gateway writes null where it has nothing to say.
     if value is None and default is not None:
         return default
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise _not_an_event(name)
-    return value
-
-
-def _text(event: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = event.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
+    if not isinstance(value, kind):
         raise _not_an_event(name)
     return value
 

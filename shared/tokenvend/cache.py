@@ -24,7 +24,6 @@ from tokenvend.errors import DeadlineExceeded, RateLimited, TokenvendError, Upst
 if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
 
-MAX_ENTRIES = 1024
 # After a failed renewal the value at hand is served this long before the next try, in seconds:
 # or every request of an upstream's bad minute would first wait for its share.
 HOLD_AFTER_FAILURE = 10
@@ -77,7 +76,7 @@ class Cache[K: Hashable, V]:
         life: Callable[[V], tuple[int, int]],
         now: Callable[[], float],
         owner: Callable[[K], Owner],
-        size: int = MAX_ENTRIES,
+        size: int,
         renew_left: Callable[[int], float] = quarter_left,
     ) -> None:
         self._life = life
@@ -120,8 +119,11 @@ class Cache[K: Hashable, V]:
                 raise DeadlineExceeded(cause="waited for another request's token")
             if flight.landed is not None:
                 return flight.landed
+            if isinstance(flight.error, TokenvendError):
+                # A copy: one exception object must not collect the tracebacks of many threads.
+                raise copy.copy(flight.error)
             if flight.error is not None:
-                raise _shared(flight.error)
+                raise flight.error
         return self._lead(key, mint, flight, lent)
 
     def drop(self, key: K, value: V) -> None:
@@ -187,10 +189,8 @@ class Cache[K: Hashable, V]:
         issued_at, expires_at = self._life(value)
         now = self._now()
         if expires_at <= now:
-            raise UpstreamUnavailable(
-                "An upstream gave a token that has already expired. Try again shortly.",
-                cause="dead on arrival; is this machine's clock right?",
-            )
+            cause = "a token was dead on arrival; is this machine's clock right?"
+            raise UpstreamUnavailable(cause=cause)
         return _Entry(value, now, max(1, expires_at - issued_at), expires_at)
 
     def _store(self, key: K, entry: _Entry[V]) -> None:
@@ -296,8 +296,3 @@ class _Ranking:
 
     def first(self) -> Any:
         return next(iter(self._names[self._most]))
-
-
-def _shared(error: Exception) -> Exception:
-    # A copy: one exception object must not collect the tracebacks of many threads.
-    return copy.copy(error) if isinstance(error, TokenvendError) else error

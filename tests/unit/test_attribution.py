@@ -274,10 +274,10 @@ def vending(google: Google, *, sessions: bool = True) -> Vending:
                 host="iamcredentials.googleapis.com",
                 now=clock,
             ),
-            federated_tokens=Cache(life=life, now=clock, owner=lambda session: session),
+            federated_tokens=Cache(life=life, now=clock, owner=lambda session: session, size=64),
             session_identity=session_of_ours if sessions else None,
         ),
-        vended_tokens=Cache(life=life, now=clock, owner=owner_of_vended),
+        vended_tokens=Cache(life=life, now=clock, owner=owner_of_vended, size=64),
     )
 
 

@@ -34,7 +34,6 @@ BYTE_CAP = 1024 * 1024
 MAX_TRIES = 3
 # Seconds.
 BACKOFF_BASE = 0.1
-BACKOFF_CAP = 2.0
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
 # One spelling of a URL and of a header: what the far end might read differently is refused.
 _AUTHORITY = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
@@ -113,7 +112,10 @@ class Transport:
                 break
             if isinstance(outcome, Answer) and outcome.status not in RETRY_STATUSES:
                 break
-            wait = self._wait(outcome, tried)
+            # Full jitter, on top of a Retry-After: every instance was told the same moment.
+            wait = self._random() * BACKOFF_BASE * 2 ** (tried - 1)
+            if isinstance(outcome, Answer):
+                wait += retry_after(outcome.headers, self._now()) or 0
             if wait >= deadline.remaining():
                 break
             self._sleep(wait)
@@ -139,13 +141,6 @@ class Transport:
             cause = f"{parts.scheme}://{parts.netloc} is not on the list of allowed hosts"
             raise Misconfigured(cause=cause)
         return host
-
-    def _wait(self, outcome: Answer | UpstreamUnavailable, tried: int) -> float:
-        """Full jitter, on top of a Retry-After: every instance was told the same moment."""
-        wait = self._random() * min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** (tried - 1))
-        if isinstance(outcome, Answer):
-            wait += retry_after(outcome.headers, self._now()) or 0
-        return wait
 
     def _once(
         self, call: Call, host: str, deadline: Deadline, *, repeatable: bool
