@@ -46,15 +46,7 @@ routes = func.Blueprint()  # type: ignore[no-untyped-call]
 @routes.function_name("api")
 @routes.route(
     route="{*path}",
-    methods=[
-        func.HttpMethod.GET,
-        func.HttpMethod.POST,
-        func.HttpMethod.PUT,
-        func.HttpMethod.PATCH,
-        func.HttpMethod.DELETE,
-        func.HttpMethod.HEAD,
-        func.HttpMethod.OPTIONS,
-    ],
+    methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
     auth_level=func.AuthLevel.ANONYMOUS,
 )
 def api_door(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:

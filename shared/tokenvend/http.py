@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenvend import __version__, errors
@@ -161,14 +161,14 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{([a-z_]+)\\}", r"(?P<\1>[^/:]+)", re.escape(template)))
 
 
-def access_token(visit: Visit) -> Value:
-    """POST /v1/access-token."""
-    return _own_token(visit, own.parse_access_token_request)
-
-
-def id_token(visit: Visit) -> Value:
-    """POST /v1/id-token."""
-    return _own_token(visit, own.parse_id_token_request)
+def own_token(visit: Visit, *, parse: Callable[[bytes], TokenRequest]) -> Value:
+    """POST /v1/access-token and /v1/id-token."""
+    caller = _authenticate(visit)
+    body, _ = _body(visit.request, "application/json")
+    wanted = parse(body)
+    visit.invocation.record.asked = own.describe(wanted)
+    token = _vend(visit, caller, wanted)
+    return own.render_token(token, visit.invocation.answered_at())
 
 
 def exchange(visit: Visit) -> Value:
@@ -231,8 +231,10 @@ def openapi(_: Visit) -> Value:
 
 
 RESOURCES: Mapping[str, Resource] = {
-    "/v1/access-token": Resource({"POST": access_token}),
-    "/v1/id-token": Resource({"POST": id_token}),
+    "/v1/access-token": Resource(
+        {"POST": partial(own_token, parse=own.parse_access_token_request)}
+    ),
+    "/v1/id-token": Resource({"POST": partial(own_token, parse=own.parse_id_token_request)}),
     "/v1/token": Resource({"POST": exchange}, sts.render_error),
     "/v1/grants": Resource({"GET": grants}),
     "/healthz": Resource({"GET": healthz}),
@@ -252,15 +254,6 @@ def _shown(grant: Grant) -> dict[str, Any]:
         "max_lifetime": grant.max_lifetime,
         "expires": None if grant.expires is None else rfc3339(grant.expires),
     }
-
-
-def _own_token(visit: Visit, parse: Callable[[bytes], TokenRequest]) -> Value:
-    caller = _authenticate(visit)
-    body, _ = _body(visit.request, "application/json")
-    wanted = parse(body)
-    visit.invocation.record.asked = own.describe(wanted)
-    token = _vend(visit, caller, wanted)
-    return own.render_token(token, visit.invocation.answered_at())
 
 
 def _authenticate(visit: Visit) -> Caller:

@@ -58,8 +58,7 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        msg = "a Secret cannot be pickled"
-        raise TypeError(msg)
+        raise TypeError("a Secret cannot be pickled")
 
 
 # --- callers -------------------------------------------------------------------------------------

@@ -100,10 +100,7 @@ def parse_source(text: str) -> Source:
 
 def _azure_key_value(text: str, url: str) -> AzureSource:
     must = "must be azure-appconfig:https://NAME.azconfig.io/KEY, lower-case, with ?label= at most"
-    host, path, query = _url(url, _CONFIGURATION_HOST, must)
-    name, equals, label = query.partition("=")
-    if query and (name != "label" or not equals or not label or "&" in label):
-        raise ValueError(must)
+    host, path, label = _url(url, _CONFIGURATION_HOST, must)
     key, label = _decoded(path, must), _decoded(label, must)
     # `.`, `..` and `%` are no keys, and `*` and `,` would read a list of them.
     if not key or len(key) > _LONGEST_KEY or key in {".", ".."} or re.search(r"[%*,\\]", key):
@@ -119,23 +116,23 @@ def _azure_blob(text: str, url: str) -> AzureSource:
         "must be azure-blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB, without a query: "
         "the function's managed identity reads it, a SAS is neither needed nor taken"
     )
-    host, path, query = _url(url, _BLOB_HOST, must)
+    host, path, label = _url(url, _BLOB_HOST, must)
     container, _, rest = path.partition("/")
     blob = _decoded(rest, must)
     parts = blob.split("/")
     # A library on the way would resolve a dot segment, and read another blob than the one named.
     odd = not all(parts) or not {".", ".."}.isdisjoint(parts) or "\\" in blob
-    if query or not _CONTAINER.fullmatch(container) or len(blob) > _LONGEST_KEY or odd:
+    if label or not _CONTAINER.fullmatch(container) or len(blob) > _LONGEST_KEY or odd:
         raise ValueError(must)
     return AzureSource(text, host, f"/{container}/{quote(blob)}", is_blob=True)
 
 
 def _url(url: str, hosts: re.Pattern[str], must: str) -> tuple[str, str, str]:
-    """Host, path without its first slash, and query, both still encoded."""
-    match = re.fullmatch(r"https://([^/?#]*)/([^?#]*)(\?[^#]*)?", url)
-    if match is None or not hosts.fullmatch(match[1]) or match[3] == "?":
+    """Host, path without its first slash, and label, both still encoded."""
+    match = re.fullmatch(r"https://([^/?#]*)/([^?#]*)(?:\?label=([^#&]+))?", url)
+    if match is None or not hosts.fullmatch(match[1]):
         raise ValueError(must)
-    return match[1], match[2], (match[3] or "").removeprefix("?")
+    return match[1], match[2], match[3] or ""
 
 
 def _decoded(text: str, must: str) -> str:
