@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from traceback import walk_tb
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,15 +26,19 @@ DEFAULT_RETRY_AFTER = 2
 
 
 class Invocation(NamedTuple):
-    """One request under way. `now`: epoch seconds, the only time the clock is read for it."""
+    """One request under way. `now`: epoch seconds, the only time the clock is read for it.
+
+    `opened`: the same moment, unrounded.
+    """
 
     record: AuditRecord
     now: int
     deadline: Deadline
+    opened: float
 
     def answered_at(self) -> int:
-        """Epoch seconds of this moment at the latest: a token's life as we tell it starts here."""
-        return self.now + ceil(self.record.steps.elapsed())
+        """Epoch seconds of this moment: what an answer says of a token's life counts from here."""
+        return int(self.opened + self.record.steps.elapsed())
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ class Endpoint:
 
         `serve` sets the record's outcome, both its status.
         """
-        now, steps = int(self.now()), Steps(self.monotonic)
+        opened = self.now()
+        now, steps = int(opened), Steps(self.monotonic)
         record = AuditRecord(str(uuid.uuid4()), rfc3339(now), steps=steps)
-        invocation = Invocation(record, now, Deadline.after(self.budget, self.monotonic))
+        invocation = Invocation(record, now, Deadline.after(self.budget, self.monotonic), opened)
         try:
             try:
                 answer = serve(invocation)

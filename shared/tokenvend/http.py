@@ -173,7 +173,7 @@ def own_token(visit: Visit, *, parse: Callable[[bytes], TokenRequest]) -> Value:
 
 def exchange(visit: Visit) -> Value:
     """POST /v1/token: the caller proves itself with the subject token it brings."""
-    backend, (record, now, deadline) = visit.backend, visit.invocation
+    backend, (record, now, deadline, _) = visit.backend, visit.invocation
     body, media_type = _body(visit.request, sts.FORM, "application/json")
     exchanged = sts.parse_exchange(body, media_type, backend.audience)
     record.asked = own.describe(exchanged.wanted)
@@ -190,7 +190,7 @@ def grants(visit: Visit) -> Value:
 
     Who may have nothing learns nothing else: not which policy is in force, nor since when.
     """
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     caller = _authenticate(visit)
     in_force = visit.backend.vending.policy(deadline)
     policy = in_force.policy
@@ -214,7 +214,7 @@ def healthz(_: Visit) -> Value:
 
 def readyz(visit: Visit) -> Value:
     """GET /readyz: able to vend, as far as settings and policy go."""
-    record, _, deadline = visit.invocation
+    record, _, deadline, _ = visit.invocation
     try:
         in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
     except TokenvendError as error:
@@ -257,7 +257,7 @@ def _shown(grant: Grant) -> dict[str, Any]:
 
 
 def _authenticate(visit: Visit) -> Caller:
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     with record.steps.timed("authenticate"):
         caller = visit.backend.authenticator.authenticate(visit.request, now, deadline)
     record.caller = caller
@@ -265,7 +265,7 @@ def _authenticate(visit: Visit) -> Caller:
 
 
 def _vend(visit: Visit, caller: Caller, wanted: TokenRequest) -> VendedToken:
-    record, now, deadline = visit.invocation
+    record, now, deadline, _ = visit.invocation
     with record.steps.timed("vend"):
         token = visit.backend.vending.vend(caller, wanted, now, deadline, record)
     record.outcome = "vended"
