@@ -264,8 +264,12 @@ def timed(service: Vending, clock: Clock) -> Vending:
     def life(token: FederatedToken | VendedToken) -> tuple[int, int]:
         return token.issued_at, token.expires_at
 
-    federated = Cache[Session, FederatedToken](life=life, now=clock, owner=lambda each: each)
-    vended = Cache[tuple[str, TokenSpec], VendedToken](life=life, now=clock, owner=owner_of_vended)
+    federated = Cache[Session, FederatedToken](
+        life=life, now=clock, owner=lambda each: each, size=64
+    )
+    vended = Cache[tuple[str, TokenSpec], VendedToken](
+        life=life, now=clock, owner=owner_of_vended, size=64
+    )
     return replace(
         service, vended_tokens=vended, mint=replace(service.mint, federated_tokens=federated)
     )
