@@ -259,7 +259,7 @@ class AccessTokenSpec:
     identity names the caller.
     """
 
-    kind: ClassVar[TokenKind] = TokenKind.ACCESS
+    kind: ClassVar[str] = "access_token"
 
     grant_name: str
     service_account: str | None
@@ -273,7 +273,7 @@ class AccessTokenSpec:
 class IdTokenSpec:
     """A decision: an ID token of this service account for this audience. Google gives it 1 h."""
 
-    kind: ClassVar[TokenKind] = TokenKind.ID
+    kind: ClassVar[str] = "id_token"
 
     grant_name: str
     service_account: str
