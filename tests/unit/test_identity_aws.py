@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.unit.issuing import NOW, deadline
-from tests.unit.upstream import answer, upstream
+from tests.unit.upstream import answer, container_keys, upstream
 from tokenvend.errors import (
     DeadlineExceeded,
     Misconfigured,
@@ -160,43 +160,10 @@ def test_half_a_key_pair_is_a_setting_to_mend(missing: str) -> None:
     assert missing in caught.value.cause
 
 
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """A machine that offers botocore's chain nothing."""
-    for name in (
-        *KEYS,
-        "AWS_PROFILE",
-        "AWS_DEFAULT_PROFILE",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_ROLE_ARN",
-        "HTTP_PROXY",
-        "http_proxy",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return monkeypatch
-
-
-def container(key: str, seconds: float) -> bytes:
-    """Container credentials (ECS, EKS Pod Identity, SnapStart) that expire in `seconds`."""
-    expiry = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, UTC)
-    body = {
-        "AccessKeyId": key,
-        "SecretAccessKey": "secret",
-        "Token": "session",
-        "Expiration": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-    return answer(200, json.dumps(body).encode(), "Content-Type: application/json")
-
-
 def test_container_credentials_are_fetched_once_and_carry_their_token(
     bare: pytest.MonkeyPatch,
 ) -> None:
-    with upstream(container("ASIACONTAINER", 3600)) as site:
+    with upstream(container_keys("ASIACONTAINER", 3600)) as site:
         bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
         bare.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "pod-token")
         ours = subject({})
@@ -212,7 +179,7 @@ def test_container_credentials_are_fetched_once_and_carry_their_token(
 
 
 def test_credentials_are_refreshed_before_they_expire(bare: pytest.MonkeyPatch) -> None:
-    with upstream(container("ASIAFIRST", 300), container("ASIASECOND", 3600)) as site:
+    with upstream(container_keys("ASIAFIRST", 300), container_keys("ASIASECOND", 3600)) as site:
         bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
         ours = subject({})
         keys = [opened(ours.subject_token(deadline()))[1]["Authorization"] for _ in range(2)]
@@ -220,7 +187,9 @@ def test_credentials_are_refreshed_before_they_expire(bare: pytest.MonkeyPatch) 
 
 
 def test_a_restored_process_uses_no_credentials_of_its_snapshot(bare: pytest.MonkeyPatch) -> None:
-    with upstream(container("ASIASNAPSHOT", 3600), container("ASIARESTORED", 3600)) as site:
+    with upstream(
+        container_keys("ASIASNAPSHOT", 3600), container_keys("ASIARESTORED", 3600)
+    ) as site:
         bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
         ours = subject({})
         ours.subject_token(deadline())
