@@ -95,7 +95,15 @@ def test_a_user_is_its_own_arn() -> None:
     assert who(iam(arn)) == AwsCaller(arn, ACCOUNT)
 
 
-@pytest.mark.parametrize("path", ["assumed-role/etl/", "x/assumed-role/etl/", "role/etl/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "assumed-role/etl/",
+        "x/assumed-role/etl/",
+        "role/etl/",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/",
+    ],
+)
 def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(path: str) -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:user/{path}session-1"
     caller = who(iam(arn))
@@ -159,6 +167,14 @@ def test_a_forged_gateway_event_through_direct_invoke_is_refused(changes: dict[s
         who(iam(**changes))
     assert refusal.value.cause == "event not from our gateway"
     assert "SigV4" in refusal.value.detail
+
+
+def test_a_gateways_event_through_an_alias_that_it_does_not_invoke_is_refused() -> None:
+    for arn in (f"{FUNCTION}:etl", f"{FUNCTION}:7", f"{FUNCTION}:$LATEST"):
+        with pytest.raises(Unauthenticated) as refusal:
+            who(iam(function_arn=arn))
+        assert "qualifier" in refusal.value.cause
+    assert who(iam(function_arn=FUNCTION)).kind == "aws"
 
 
 def test_a_forged_event_is_refused_whatever_bearer_token_comes_with_it() -> None:

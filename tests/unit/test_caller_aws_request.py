@@ -121,11 +121,12 @@ def who(
     sender: Sender | None = None,
     settings: AwsSubjectTokenSettings = SETTINGS,
     now: float = NOW,
+    audience: str = AUDIENCE,
 ) -> AwsCaller:
     """The caller behind a subject token; AWS STS knows it unless a sender says otherwise."""
     sender = sender or Recorder({REBUILT: answer(identity())})
     return verify_aws_request(
-        Secret(token), AUDIENCE, now, deadline(), settings=settings, sender=sender
+        Secret(token), audience, now, deadline(), settings=settings, sender=sender
     )
 
 
@@ -333,6 +334,13 @@ def test_row_5_a_request_for_another_audience_is_refused(audience: str) -> None:
     fields = headers(**{TARGET: audience})
     assert_refused_unheard(subject_token(headers=fields), Unauthenticated)
     assert_refused_unheard(subject_token(headers=fields), Unauthenticated, OPEN)
+
+
+def test_row_5_a_request_for_googles_provider_is_refused_though_it_were_our_name() -> None:
+    for name in (PROVIDER, f"https:{PROVIDER}"):
+        token = subject_token(headers=headers(**{TARGET: name}))
+        with pytest.raises(Unauthenticated, match="Google provider"):
+            who(token, audience=name)
 
 
 def test_row_5_a_request_without_audience_or_with_two_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -491,6 +492,9 @@ def test_the_token_is_asked_for_without_an_echo(tmp_path: Path) -> None:
             seen += terminal.read(100)
         terminal.write(f"{TOKEN}\n".encode())
         output, _ = child.communicate(timeout=30)
+        with contextlib.suppress(OSError):  # how a terminal says that nobody is there any more
+            while more := terminal.read(10_000):
+                seen += more
     assert child.returncode == 0
     assert len(json.loads(output)) == 2
     assert TOKEN.encode() not in seen

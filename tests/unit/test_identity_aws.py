@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -252,5 +253,7 @@ def test_botocores_own_retries_cannot_hold_past_the_deadline(
     with upstream(answer(500)) as site:
         bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
         # botocore tries three times, a second apart.
+        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             subject({}).subject_token(deadline(seconds))
+        assert time.monotonic() - began < 1.5

@@ -70,7 +70,8 @@ def test_options_that_ask_for_nothing_are_accepted(options: str) -> None:
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (form() + b"&audience=x", InvalidRequest),
+        (form() + b"&" + form(), InvalidRequest),
+        (form() + b"&scope=", InvalidRequest),
         (b"\xff", InvalidRequest),
         (b"", InvalidRequest),
         (form(grant_type="password"), UnknownGrantType),
