@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -195,6 +195,12 @@ class World:
         answer = self._upstreams[host](call)
         self.answered_at[host] = self.clocks.wall
         return answer
+
+    def expire(self, kind: str) -> None:
+        """Every token of this kind counts no more, as where its provider was made anew."""
+        for value, given in self.given.items():
+            if given.kind == kind:
+                self.given[value] = replace(given, expires_at=0)
 
     def _ill(self, how: str, deadline: Deadline) -> Answer:
         match how:
