@@ -163,14 +163,15 @@ NOISE = [
 ]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_whole_log_is_whole_in_every_shape(shape: Callable[[Mapping[str, Any]], str]) -> None:
-    records = [*written(TOKEN, "", TOKEN), *written("", instance="two")]
-    lines = [*NOISE, *(line for record in records for line in (shape(record), "other {"))]
-    result = run("verify", stdin="\r\n".join(lines))
-    assert result.exit_code == 0, result.output
-    assert "4 records of 2 instances" in result.output
-    assert "whole" in result.output
+def test_a_whole_log_is_whole_in_every_shape(subtests: pytest.Subtests) -> None:
+    for shape in SHAPES:
+        with subtests.test(shape=shape):
+            records = [*written(TOKEN, "", TOKEN), *written("", instance="two")]
+            lines = [*NOISE, *(line for record in records for line in (shape(record), "other {"))]
+            result = run("verify", stdin="\r\n".join(lines))
+            assert result.exit_code == 0, result.output
+            assert "4 records of 2 instances" in result.output
+            assert "whole" in result.output
 
 
 def test_files_are_read_in_their_order_and_unpacked(tmp_path: Path) -> None:

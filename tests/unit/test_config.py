@@ -187,9 +187,10 @@ def test_every_problem_is_reported_at_once_combinations_and_the_platforms_needs_
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for name, value in [
         ("UNIVERSE_DOMAIN", "evil.example/path"),
         ("UNIVERSE_DOMAIN", "googleapis.com:443"),
         ("GOOGLE_STS_REGION", "us-central1.evil.example"),
@@ -224,11 +225,10 @@ def test_every_problem_is_reported_at_once_combinations_and_the_platforms_needs_
         ("AUDIENCE", PROVIDER),
         ("AUDIENCE", "//mine.example/projects/12"),
         ("AUDIT_KEY", "short"),
-    ],
-)
-def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, value: str) -> None:
-    told = problems(aws_settings, AWS, **{name: value})
-    assert told[0].startswith(f"TOKENVEND_{name} ")
+    ]:
+        with subtests.test(name=name, value=value):
+            told = problems(aws_settings, AWS, **{name: value})
+            assert told[0].startswith(f"TOKENVEND_{name} ")
 
 
 ENTRA = {"ENTRA_TENANTS": TENANT, "ENTRA_AUDIENCES": "api://one"}
@@ -236,15 +236,21 @@ TENANT_TWICE = issuer(issuer=f"https://{LOGIN}/{TENANT}/v2.0")
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/tokenvend"
 
 
-@pytest.mark.parametrize(
-    ("read", "environ", "changes", "told"),
-    [
+def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that_names_one(
+    subtests: pytest.Subtests,
+) -> None:
+    for read, environ, changes, told in [
         (aws_settings, COMMON, {}, "AWS_REGION is missing"),
         (azure_settings, COMMON, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is missing"),
         (aws_settings, AWS, {**ENTRA, "EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH is for Azure"),
         (aws_settings, AZURE | AWS, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is for Azure"),
         (azure_settings, AZURE, {"AWS_ACCOUNT": ACCOUNT}, "TOKENVEND_AWS_ACCOUNT is for AWS"),
-        (aws_settings, AWS, {"POLICY": "azure-appconfig:https://acme0.azconfig.io/k"}, "TOKENVEND_POLICY names"),
+        (
+            aws_settings,
+            AWS,
+            {"POLICY": "azure-appconfig:https://acme0.azconfig.io/k"},
+            "TOKENVEND_POLICY names",
+        ),
         (azure_settings, AZURE, {"POLICY": "ssm:/p"}, "TOKENVEND_POLICY names"),
         (aws_settings, AWS, {"AWS_API_IDS": "a1b2"}, "TOKENVEND_AWS_API_IDS needs"),
         (aws_settings, AWS, {"AWS_GATEWAY_ALIAS": "live"}, "TOKENVEND_AWS_GATEWAY_ALIAS needs"),
@@ -253,24 +259,47 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/tokenvend"
         (aws_settings, AWS, {"ENTRA_ALLOW_USERS": "true"}, "TOKENVEND_ENTRA_ALLOW_USERS needs"),
         (azure_settings, AZURE, {"EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH needs"),
         (aws_settings, AWS, {"AWS_REGIONS": "eu-west-1"}, "TOKENVEND_AWS_REGIONS needs"),
-        (aws_settings, AWS, {"AWS_UNSIGNED_AUDIENCE": "true"}, "TOKENVEND_AWS_UNSIGNED_AUDIENCE needs"),
-        (aws_settings, AWS, {"AWS_ACCOUNT": "4" * 12, "AWS_ROLE_ARN": ROLE}, "TOKENVEND_AWS_ROLE_ARN is of another account"),
-        (aws_settings, AWS, {"AWS_ROLE_ARN": ROLE.replace("aws", "aws-cn", 1)}, "TOKENVEND_AWS_ROLE_ARN is of another partition"),
-        (aws_settings, AWS, {**ENTRA, "OIDC_ISSUERS": TENANT_TWICE}, "TOKENVEND_OIDC_ISSUERS holds an issuer twice"),
-        (azure_settings, AZURE, {**ENTRA, "ENTRA_AUDIENCES": "api://a,api://federation"}, "TOKENVEND_ENTRA_AUDIENCES holds"),
-        (azure_settings, AZURE, {"OIDC_ISSUERS": issuer(audiences=["api://federation"])}, "TOKENVEND_OIDC_ISSUERS holds"),
+        (
+            aws_settings,
+            AWS,
+            {"AWS_UNSIGNED_AUDIENCE": "true"},
+            "TOKENVEND_AWS_UNSIGNED_AUDIENCE needs",
+        ),
+        (
+            aws_settings,
+            AWS,
+            {"AWS_ACCOUNT": "4" * 12, "AWS_ROLE_ARN": ROLE},
+            "TOKENVEND_AWS_ROLE_ARN is of another account",
+        ),
+        (
+            aws_settings,
+            AWS,
+            {"AWS_ROLE_ARN": ROLE.replace("aws", "aws-cn", 1)},
+            "TOKENVEND_AWS_ROLE_ARN is of another partition",
+        ),
+        (
+            aws_settings,
+            AWS,
+            {**ENTRA, "OIDC_ISSUERS": TENANT_TWICE},
+            "TOKENVEND_OIDC_ISSUERS holds an issuer twice",
+        ),
+        (
+            azure_settings,
+            AZURE,
+            {**ENTRA, "ENTRA_AUDIENCES": "api://a,api://federation"},
+            "TOKENVEND_ENTRA_AUDIENCES holds",
+        ),
+        (
+            azure_settings,
+            AZURE,
+            {"OIDC_ISSUERS": issuer(audiences=["api://federation"])},
+            "TOKENVEND_OIDC_ISSUERS holds",
+        ),
         (azure_settings, AZURE, {"AUDIENCE": "api://federation"}, "TOKENVEND_AUDIENCE holds"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that_names_one(
-    read: Callable[[Mapping[str, str]], Any],
-    environ: Mapping[str, str],
-    changes: dict[str, str],
-    told: str,
-) -> None:
-    (problem,) = problems(read, environ, **changes)
-    assert problem.startswith(told)
+    ]:
+        with subtests.test(read=read, environ=environ, changes=changes, told=told):
+            (problem,) = problems(read, environ, **changes)
+            assert problem.startswith(told)
 
 
 def test_what_the_other_cloud_needs_may_stand_empty() -> None:

@@ -161,12 +161,13 @@ def test_a_signature_over_a_body_is_botocores(body: bytes, secret: str, query: s
     assert ours["Authorization"].endswith(f"Signature={signature}")
 
 
-@pytest.mark.parametrize("name", ["", "a", "a" * 65, "with space", "slash/ed", "a\nb", "ümlaut"])
-def test_a_name_that_aws_would_refuse_is_never_sent(name: str) -> None:
-    sender = script(xml(document()))
-    with pytest.raises(Misconfigured):
-        subject(sender).subject_token(Session("etl", name), deadline())
-    assert sender.calls == []
+def test_a_name_that_aws_would_refuse_is_never_sent(subtests: pytest.Subtests) -> None:
+    for name in ["", "a", "a" * 65, "with space", "slash/ed", "a\nb", "ümlaut"]:
+        with subtests.test(name=name):
+            sender = script(xml(document()))
+            with pytest.raises(Misconfigured):
+                subject(sender).subject_token(Session("etl", name), deadline())
+            assert sender.calls == []
 
 
 def test_a_roles_path_does_not_show_in_its_sessions() -> None:
@@ -286,9 +287,8 @@ FILE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + document(NAM
 GOOD = document()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_an_answer_that_is_not_exactly_aws_sts_own_is_no_session(subtests: pytest.Subtests) -> None:
+    for answer in [
         xml(BOMB),
         xml(FILE),
         xml(FILE.encode("utf-16")),
@@ -318,10 +318,9 @@ GOOD = document()
         xml(document(source="caller.somebody.else")),
         xml(document(source="")),
         xml(GOOD.replace("111122223333", "444455556666")),
-    ],
-)
-def test_an_answer_that_is_not_exactly_aws_sts_own_is_no_session(answer: Answer) -> None:
-    assert isinstance(outcome(answer), UpstreamUnavailable)
+    ]:
+        with subtests.test(answer=answer):
+            assert isinstance(outcome(answer), UpstreamUnavailable)
 
 
 @given(st.binary(max_size=400) | st.text('<>/!&;a"= \n', max_size=200).map(str.encode))
@@ -358,21 +357,19 @@ def test_a_missing_permission_is_named_with_what_mends_it(action: str, code: str
     assert f"403 AccessDenied ({action} is refused): the role's trust policy must" in error.cause
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "mending"),
-    [
+def test_a_refusal_says_what_to_mend(subtests: pytest.Subtests) -> None:
+    for status, code, mending in [
         (403, "ExpiredToken", "clock"),
         (403, "SignatureDoesNotMatch", "clock"),
         (403, "InvalidClientTokenId", "credentials"),
         (403, "RegionDisabledException", "region"),
         (400, "ValidationError", "TOKENVEND_AWS_ROLE_ARN"),
         (400, "SomethingNew", "CloudTrail"),
-    ],
-)
-def test_a_refusal_says_what_to_mend(status: int, code: str, mending: str) -> None:
-    error = outcome(refusal(status, code))
-    assert isinstance(error, UpstreamRefused)
-    assert mending in error.cause
+    ]:
+        with subtests.test(status=status, code=code, mending=mending):
+            error = outcome(refusal(status, code))
+            assert isinstance(error, UpstreamRefused)
+            assert mending in error.cause
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 302])

@@ -64,9 +64,8 @@ BAD = GOOD.replace("callers", "caller")
 # --- the setting ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "source"),
-    [
+def test_a_setting_names_one_source_and_its_text_names_it_again(subtests: pytest.Subtests) -> None:
+    for text, source in [
         ("policy.toml", PackagedFile("policy.toml")),
         ("file:infra/policy.toml", PackagedFile("infra/policy.toml")),
         ("/etc/tokenvend/policy.json", PackagedFile("/etc/tokenvend/policy.json")),
@@ -86,16 +85,14 @@ BAD = GOOD.replace("callers", "caller")
             "azure-blob:https://acme0.blob.core.windows.net/conf-1/dir/policy%20v1.toml",
             AzureBlob("acme0.blob.core.windows.net", "conf-1", "dir/policy v1.toml"),
         ),
-    ],
-)
-def test_a_setting_names_one_source_and_its_text_names_it_again(text: str, source: object) -> None:
-    assert parse_source(text) == source
-    assert parse_source(str(source)) == source
+    ]:
+        with subtests.test(text=text, source=source):
+            assert parse_source(text) == source
+            assert parse_source(str(source)) == source
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_names_no_source_is_refused_with_what_it_must_be(subtests: pytest.Subtests) -> None:
+    for text in [
         "",
         "file:",
         "policy\n.toml",
@@ -149,11 +146,9 @@ def test_a_setting_names_one_source_and_its_text_names_it_again(text: str, sourc
         "azure-blob:https://acme0.blob.core.windows.net:444/conf/policy.toml",
         "azure-blob:https://user@acme0.blob.core.windows.net/conf/policy.toml",
         "azure-blob:https://acme-0.blob.core.windows.net/conf/policy.toml",
-    ],
-)
-def test_what_names_no_source_is_refused_with_what_it_must_be(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^must be "):
-        parse_source(text)
+    ]:
+        with subtests.test(text=text), pytest.raises(ValueError, match=r"^must be "):
+            parse_source(text)
 
 
 def test_a_shared_access_signature_in_the_setting_is_refused_and_not_repeated() -> None:
@@ -603,35 +598,32 @@ def test_an_etag_that_is_no_etag_is_not_sent_back() -> None:
     assert "If-None-Match" not in fake.calls[1].headers
 
 
-@pytest.mark.parametrize("source", [KEY_VALUE, BLOB])
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (304, UpstreamUnavailable),  # nobody asked whether it had changed
-        (204, UpstreamUnavailable),
-        (302, UpstreamUnavailable),
-        (401, UpstreamRefused),
-        (403, UpstreamRefused),
-        (404, UpstreamRefused),
-        (410, UpstreamRefused),
-        (429, UpstreamUnavailable),
-        (503, UpstreamUnavailable),
-    ],
-)
 def test_any_answer_but_the_policy_is_a_failure_that_quotes_none_of_it(
-    source: AzureSource, status: int, kind: type[TokenvendError]
+    subtests: pytest.Subtests,
 ) -> None:
-    headers = {"x-ms-error-code": "BlobNotFound"}
-    _, read = azure(source, Answer(status, headers, b"<Message>canary</Message>"))
-    with pytest.raises(kind) as failed:
-        read()
-    assert f"{source.host}: status {status} BlobNotFound" in failed.value.cause
-    assert "canary" not in failed.value.cause + failed.value.detail
+    for source in [KEY_VALUE, BLOB]:
+        for status, kind in [
+            (304, UpstreamUnavailable),  # nobody asked whether it had changed
+            (204, UpstreamUnavailable),
+            (302, UpstreamUnavailable),
+            (401, UpstreamRefused),
+            (403, UpstreamRefused),
+            (404, UpstreamRefused),
+            (410, UpstreamRefused),
+            (429, UpstreamUnavailable),
+            (503, UpstreamUnavailable),
+        ]:
+            with subtests.test(source=source, status=status, kind=kind):
+                headers = {"x-ms-error-code": "BlobNotFound"}
+                _, read = azure(source, Answer(status, headers, b"<Message>canary</Message>"))
+                with pytest.raises(kind) as failed:
+                    read()
+                assert f"{source.host}: status {status} BlobNotFound" in failed.value.cause
+                assert "canary" not in failed.value.cause + failed.value.detail
 
 
-@pytest.mark.parametrize(
-    ("source", "answer"),
-    [
+def test_garbage_from_azure_is_a_failure_and_forgets_no_etag(subtests: pytest.Subtests) -> None:
+    for source, answer in [
         (KEY_VALUE, key_value(None)),
         (KEY_VALUE, key_value({"uri": "https://vault"})),
         (KEY_VALUE, key_value("\ud800")),
@@ -641,18 +633,19 @@ def test_any_answer_but_the_policy_is_a_failure_that_quotes_none_of_it(
         (BLOB, Answer(200, {}, b"")),
         (BLOB, Answer(200, {}, b"\xff")),
         (BLOB, Answer(200, {}, b"a" * (MAX_BYTES + 1))),
-    ],
-)
-def test_garbage_from_azure_is_a_failure_and_forgets_no_etag(
-    source: AzureSource, answer: Answer
-) -> None:
-    good = key_value(GOOD) if source is KEY_VALUE else Answer(200, {"etag": '"e1"'}, GOOD.encode())
-    fake, read = azure(source, good, answer, Answer(304))
-    read()
-    with pytest.raises(TokenvendError):
-        read()
-    assert read() is None
-    assert fake.calls[2].headers["If-None-Match"] == '"e1"'
+    ]:
+        with subtests.test(source=source, answer=answer):
+            good = (
+                key_value(GOOD)
+                if source is KEY_VALUE
+                else Answer(200, {"etag": '"e1"'}, GOOD.encode())
+            )
+            fake, read = azure(source, good, answer, Answer(304))
+            read()
+            with pytest.raises(TokenvendError):
+                read()
+            assert read() is None
+            assert fake.calls[2].headers["If-None-Match"] == '"e1"'
 
 
 def test_an_azure_source_without_a_managed_identity_is_a_wrong_setting() -> None:

@@ -167,9 +167,10 @@ def test_the_environment_changes_nothing(
 EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"), plain_hosts=PLATFORM_NETWORKS)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_a_host_that_is_not_listed_is_not_called(
+    open_transport: Callable[..., Transport], subtests: pytest.Subtests
+) -> None:
+    for url in [
         "https://evil.example/",
         "https://sts.googleapis.com.evil.example/",
         "https://sts.googleapis.com@evil.example/",
@@ -195,28 +196,22 @@ EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"), plain_hosts=PLA
         "file:///etc/passwd",
         "https:///v1/token",
         "",
-    ],
-)
-def test_a_host_that_is_not_listed_is_not_called(
-    open_transport: Callable[..., Transport], url: str
-) -> None:
-    with pytest.raises(Misconfigured):
-        open_transport(EGRESS).send(Call("GET", url), soon(), repeatable=True)
+    ]:
+        with subtests.test(url=url), pytest.raises(Misconfigured):
+            open_transport(EGRESS).send(Call("GET", url), soon(), repeatable=True)
 
 
-@pytest.mark.parametrize(
-    ("host", "pattern", "matches"),
-    [
+def test_host_patterns_match_whole_names(subtests: pytest.Subtests) -> None:
+    for host, pattern, matches in [
         ("sts.googleapis.com", "sts.googleapis.com", True),
         ("sts.us-east-1.amazonaws.com", "*.amazonaws.com", True),
         ("amazonaws.com", "*.amazonaws.com", False),
         ("xamazonaws.com", "*.amazonaws.com", False),
         ("sts.googleapis.com", "", False),
         ("sts.googleapis.com", "*", False),
-    ],
-)
-def test_host_patterns_match_whole_names(host: str, pattern: str, matches: bool) -> None:
-    assert matches_host(host, (pattern,)) is matches
+    ]:
+        with subtests.test(host=host, pattern=pattern, matches=matches):
+            assert matches_host(host, (pattern,)) is matches
 
 
 @pytest.mark.parametrize("value", ["Bearer ya29.ü", "a\r\nX-Other: b", "a\x00"])
@@ -369,9 +364,8 @@ def test_what_no_proxy_names_is_reached_without_it(
     assert proxy.connections == 0
 
 
-@pytest.mark.parametrize(
-    ("entry", "covered", "others"),
-    [
+def test_no_proxy_is_read_as_curl_and_requests_read_it(subtests: pytest.Subtests) -> None:
+    for entry, covered, others in [
         ("*", ["a.example", "10.0.0.1"], []),
         ("", [], ["a.example", "10.0.0.1"]),
         ("a.example", ["a.example", "b.a.example"], ["xa.example", "a.example.evil", "example"]),
@@ -387,13 +381,12 @@ def test_what_no_proxy_names_is_reached_without_it(
         ("fd00::/8", ["fd12::1"], ["fe80::1", "10.0.0.1"]),
         ("[::1]", ["::1"], ["::2"]),
         ("[::1]:443", ["::1"], ["::2"]),
-    ],
-)
-def test_no_proxy_is_read_as_curl_and_requests_read_it(
-    entry: str, covered: list[str], others: list[str]
-) -> None:
-    assert [host for host in covered if not bypasses_proxy(host, 443, ("x.test", entry))] == []
-    assert [host for host in others if bypasses_proxy(host, 443, ("x.test", entry))] == []
+    ]:
+        with subtests.test(entry=entry, covered=covered, others=others):
+            assert [
+                host for host in covered if not bypasses_proxy(host, 443, ("x.test", entry))
+            ] == []
+            assert [host for host in others if bypasses_proxy(host, 443, ("x.test", entry))] == []
 
 
 # --- answers that are not to be had --------------------------------------------------------------
@@ -501,11 +494,12 @@ def test_a_compressed_answer_is_not_unpacked(transport: Transport, fields: list[
         transport.send(Call("GET", site.http), soon(), repeatable=True)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b"[" * 100_000])
-def test_garbage_is_not_json(body: bytes) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        Answer(200, {}, body).json()
-    assert caught.value.__context__ is None
+def test_garbage_is_not_json(subtests: pytest.Subtests) -> None:
+    for body in [b"", b"{", b"<html>", b"\xff", b"[" * 100_000]:
+        with subtests.test(body=body):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                Answer(200, {}, body).json()
+            assert caught.value.__context__ is None
 
 
 # --- retries -------------------------------------------------------------------------------------
@@ -551,9 +545,8 @@ def test_retry_after_beyond_the_deadline_ends_the_tries(transport: Transport, pa
     assert pace.slept == []
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
+def test_retry_after_is_read_strictly(subtests: pytest.Subtests) -> None:
+    for value, seconds in [
         ("0", 0),
         ("120", 120),
         ("9999999999", 3600),
@@ -565,10 +558,9 @@ def test_retry_after_beyond_the_deadline_ends_the_tries(transport: Transport, pa
         (formatdate(NOW + 10, usegmt=True), 10),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
         ("Fri, 99 Dec 9999 23:59:59 GMT", None),
-    ],
-)
-def test_retry_after_is_read_strictly(value: str, seconds: int | None) -> None:
-    assert retry_after({"retry-after": value}, NOW) == seconds
+    ]:
+        with subtests.test(value=value, seconds=seconds):
+            assert retry_after({"retry-after": value}, NOW) == seconds
 
 
 # --- kept connections ----------------------------------------------------------------------------
