@@ -254,6 +254,27 @@ def test_a_restored_endpoint_opens_its_connections_anew(
         assert len(identity.requests) == 3
 
 
+def test_an_upstream_that_hangs_is_asked_again_and_cut_off_at_the_deadline(
+    world: World, on_aws: Callable[..., Deployment]
+) -> None:
+    """By the budget that the operator set; once a hang is over, the second try is the answer."""
+    function = on_aws(BUDGET="10")
+    for hangs, status in ((1, 200), (9, 504)):
+        left = [hangs]
+
+        def hang(host: str, *_: object, left: list[int] = left) -> None:
+            world.sick = (IAM, "hang") if host == IAM and left[0] else None
+            left[0] -= host == IAM
+
+        world.before = hang
+        began = world.clocks.steady
+        body = json.dumps({"lifetime": f"{900 + hangs}s"}).encode()
+        request = replace(INVOKED, headers={"content-type": "application/json"}, body=body)
+        assert function.api.handle(request).status == status
+        took = world.clocks.steady - began
+        assert took < 5 if status == 200 else took == pytest.approx(10)
+
+
 def test_two_processes_of_one_snapshot_do_not_retry_in_step() -> None:
     state = random.getstate()
     first = MACHINE.random()
