@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.unit.issuing import NOW, page, rsa_key
+from tests.unit.issuing import NOW, PROVIDER, page, rsa_key
 from tokenvend.app.aws import build_aws
 from tokenvend.app.azure import build_azure
 from tokenvend.app.common import Machine
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from tokenvend.service import Vending
     from tokenvend.transport import Call
 
-PROVIDER = (
-    "//iam.googleapis.com/projects/111/locations/global/workloadIdentityPools/pool/providers/test"
-)
 STS, IAM = "sts.googleapis.com", "iamcredentials.googleapis.com"
 AWS_STS, ENTRA = "sts.us-east-1.amazonaws.com", "login.microsoftonline.com"
 ISSUER = "issuer.example"

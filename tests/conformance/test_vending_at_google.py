@@ -7,13 +7,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import jwt
 import pytest
 
-from localcloud.web import Headers, Request
 from tests.conformance.google_lab import (
     AWS_PROVIDER,
     AZURE_PROVIDER,
@@ -26,6 +23,7 @@ from tests.conformance.google_lab import (
     Lab,
 )
 from tests.unit.issuing import PROVIDER, deadline
+from tests.unit.sending import Embedded
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
 from tokenvend.google.iamcredentials import IamCredentials, iamcredentials_host
 from tokenvend.google.refusals import FederatedTokenRejected
@@ -39,10 +37,6 @@ from tokenvend.model import (
     SubjectToken,
     SubjectTokenType,
 )
-from tokenvend.transport import Answer, Call
-
-if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
 
 IAM = "https://www.googleapis.com/auth/iam"
 ACCESS = AccessTokenSpec("g", LANDING, (READ_WRITE,), 900)
@@ -52,24 +46,6 @@ ID = IdTokenSpec("g", INVOKER, ORDERS)
 @pytest.fixture
 def lab() -> Lab:
     return Lab()
-
-
-@dataclasses.dataclass
-class InProcess:
-    """A sender whose calls go to the lab's router."""
-
-    lab: Lab
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert deadline.remaining() > 0
-        assert repeatable
-        parts = urlsplit(call.url)
-        headers = Headers(call.headers.items())
-        response = self.lab.router(
-            Request(call.method, parts.netloc, parts.path, headers, call.body)
-        )
-        fields = {name.lower(): value for name, value in response.headers}
-        return Answer(response.status, fields, response.body)
 
 
 def aws_subject(lab: Lab, provider: str = AWS_PROVIDER, **changes: str) -> SubjectToken:
@@ -91,13 +67,13 @@ def azure_identity(lab: Lab, name: str = "tokenvend") -> SubjectToken:
 
 def exchange(lab: Lab, subject: SubjectToken, provider: str = AWS_PROVIDER) -> FederatedToken:
     audience = f"//iam.googleapis.com/{provider}"
-    sts = TokenExchange(InProcess(lab), provider=audience, host=sts_host(), now=lab.clock)
+    sts = TokenExchange(Embedded(lab.router), provider=audience, host=sts_host(), now=lab.clock)
     return sts.exchange(subject, [IAM], deadline())
 
 
 def api(lab: Lab) -> IamCredentials:
     return IamCredentials(
-        InProcess(lab), host=iamcredentials_host(), now=lab.clock, provider=PROVIDER
+        Embedded(lab.router), host=iamcredentials_host(), now=lab.clock, provider=PROVIDER
     )
 
 
@@ -237,7 +213,7 @@ def test_an_expired_federated_token_is_told_apart(lab: Lab) -> None:
 def test_a_clock_far_ahead_of_googles_is_named(lab: Lab) -> None:
     ours = federated(lab)
     ahead = IamCredentials(
-        InProcess(lab),
+        Embedded(lab.router),
         host=iamcredentials_host(),
         now=lambda: lab.clock() + 7200,
         provider=PROVIDER,

@@ -10,7 +10,6 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,9 +24,9 @@ from hypothesis import strategies as st
 
 from localcloud.aws import sts
 from localcloud.aws.accounts import AccessKey, Accounts
-from localcloud.web import Headers, Request
 from localcloud.world import World
 from tests.unit.issuing import NOW, Recorder, deadline
+from tests.unit.sending import Embedded
 from tokenvend.caller.aws_request import MAX_TOKEN, AwsSubjectTokenSettings, verify_aws_request
 from tokenvend.errors import (
     InvalidRequest,
@@ -38,10 +37,9 @@ from tokenvend.errors import (
 )
 from tokenvend.identity.aws_sts import MAX_ANSWER
 from tokenvend.model import AwsCaller, Secret
-from tokenvend.transport import Answer, Call
+from tokenvend.transport import Answer
 
 if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
     from tokenvend.transport import Sender
 
 ACCOUNT = "111122223333"
@@ -659,24 +657,8 @@ def test_any_document_either_is_the_request_or_is_refused(document: dict[str, An
 # --- judged by the embedded AWS STS, with what google-auth and botocore sign ---------------------
 
 
-@dataclass
-class Cloud:
-    """A `Sender` that asks the embedded AWS STS."""
-
-    accounts: Accounts
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """What STS answers, its Host set from the URL as HTTP clients do."""
-        assert deadline.remaining() > 0
-        assert repeatable
-        assert call.url.startswith(f"https://{HOST}/?")
-        fields = [*call.headers.items(), ("host", HOST)]
-        request = Request(
-            call.method, HOST, call.url.removeprefix(f"https://{HOST}"), Headers(fields)
-        )
-        response = sts.site(self.accounts, "us-east-1")(request)
-        names = {name.lower(): value for name, value in response.headers}
-        return Answer(response.status, names, response.body)
+def embedded(accounts: Accounts) -> Embedded:
+    return Embedded(sts.site(accounts, "us-east-1"))
 
 
 class Supplier(google.auth.aws.AwsSecurityCredentialsSupplier):
@@ -722,7 +704,7 @@ def test_the_embedded_aws_sts_confirms_what_google_auth_and_botocore_sign(
     accounts = Accounts(World.load().aws, time.time)
     key = accounts.session("etl", "session-1")
     now = time.time()
-    cloud = Cloud(accounts)
+    cloud = embedded(accounts)
     caller = who(sign(key), cloud, settings, now)
     assert caller == ETL
 
@@ -733,7 +715,7 @@ def test_the_embedded_aws_sts_refuses_a_changed_signature() -> None:
     wrong = re.sub("Signature%3D[0-9a-f]{4}", "Signature%3D0000", token)
     assert wrong != token
     with pytest.raises(Unauthenticated) as refusal:
-        who(wrong, Cloud(accounts), now=time.time())
+        who(wrong, embedded(accounts), now=time.time())
     assert "SignatureDoesNotMatch" in refusal.value.cause
 
 
@@ -741,4 +723,4 @@ def test_google_auth_s_unsigned_audience_is_refused_unless_the_operator_opted_in
     accounts = Accounts(World.load().aws, time.time)
     token = by_google_auth(accounts.session("etl", "session-1"))
     with pytest.raises(Unauthenticated, match="signed headers"):
-        who(token, Cloud(accounts), now=time.time())
+        who(token, embedded(accounts), now=time.time())

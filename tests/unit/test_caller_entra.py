@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from localcloud.azure import Entra, sites
-from localcloud.web import Headers, Request, Router
+from localcloud.web import Router
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, Recorder, by_name, deadline, ec_key, key_set, rsa_key
+from tests.unit.sending import Embedded
 from tokenvend.caller import Authenticator
 from tokenvend.caller.entra import EntraSettings
 from tokenvend.caller.jwks import KeySets
 from tokenvend.errors import Unauthenticated, UpstreamUnavailable
 from tokenvend.model import Caller, EntraCaller, HttpRequest
-from tokenvend.transport import Answer, Call
-
-if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OTHER_TENANT = "00000000-4f89-41d3-9a0c-0305e82c3301"
@@ -255,27 +252,12 @@ def test_every_required_role_is_needed() -> None:
             bench.who({**V2, "roles": roles})
 
 
-class Cloud:
-    """A `Sender` that asks the embedded cloud's Entra."""
-
-    def __init__(self, entra: Entra) -> None:
-        self.router = Router(sites(entra))
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """What Entra publishes at this URL."""
-        assert deadline.remaining() > 0
-        assert repeatable
-        host, _, rest = call.url.removeprefix("https://").partition("/")
-        answer = self.router(Request(call.method, host, f"/{rest}", Headers(())))
-        return Answer(answer.status, {}, answer.body)
-
-
 def test_the_embedded_entra_s_tokens_are_accepted_in_both_versions_and_across_a_rotation() -> None:
     clock = Clock()
     azure = World.load().azure
     entra = Entra(azure, clock)
     authenticator = Authenticator(
-        KeySets(Cloud(entra), clock),
+        KeySets(Embedded(Router(sites(entra))), clock),
         "Send a token.",
         by_name(
             *EntraSettings(frozenset({TENANT}), AUDIENCES | {"api://tokenvend-federation"}).issuers

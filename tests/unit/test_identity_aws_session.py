@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from localcloud.aws import Accounts, sites
 from localcloud.faults import Clock as CloudClock
-from localcloud.web import Headers, Request, Response
+from localcloud.web import Router
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, deadline
-from tests.unit.sending import Script, script
+from tests.unit.sending import Embedded, Script, script
 from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
@@ -389,31 +389,20 @@ def test_neither_keys_nor_tokens_show_in_a_repr() -> None:
 
 
 class Aws:
-    """The embedded cloud's AWS STS as a `Sender`."""
+    """The embedded cloud's AWS STS."""
 
     def __init__(self) -> None:
         clock = CloudClock()
         self.accounts = Accounts(World.load().aws, clock)
         self.now = clock
-        self._sites = sites(self.accounts)
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert repeatable
-        assert deadline.remaining() > 0
-        host, _, target = call.url.removeprefix("https://").partition("/")
-        headers = Headers([("Host", host), *call.headers.items()])
-        answer: Response = self._sites[host](
-            Request(call.method, host, f"/{target}", headers, call.body)
-        )
-        fields = {name.lower(): value for name, value in answer.headers}
-        return Answer(answer.status, fields, answer.body)
+        self.sender = Embedded(Router(sites(self.accounts)))
 
     def subject(self, role: str, session: str = "fn") -> AwsSessionIdentity:
         key = self.accounts.session(role, session)
         own = AwsCredentials(key.id, Secret(key.secret), Secret(key.token))
         return AwsSessionIdentity(
             lambda _: own,
-            self,
+            self.sender,
             role=OwnRole(ROLE),
             provider=AUDIENCE,
             region="us-east-1",
@@ -428,7 +417,7 @@ def test_a_strict_aws_sts_gives_the_session_and_confirms_who_it_is() -> None:
     headers = {field["key"]: field["value"] for field in request["headers"]}
     url = request["url"].replace(".com?", ".com/?")
     del headers["host"]
-    answer = aws.send(Call("POST", url, headers), deadline(), repeatable=True)
+    answer = aws.sender.send(Call("POST", url, headers), deadline(), repeatable=True)
     assert f"<Arn>arn:aws:sts::111122223333:assumed-role/tokenvend/{NAME}</Arn>" in (
         answer.body.decode()
     )

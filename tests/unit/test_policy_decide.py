@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.issuing import NOW
 from tokenvend.errors import Denied
 from tokenvend.model import (
     AccessTokenRequest,
@@ -39,7 +40,6 @@ WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 LANDING = "landing@acme.iam.gserviceaccount.com"
 ORDERS = "orders@acme.iam.gserviceaccount.com"
-NOW = 1_800_000_000
 
 ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", session="anything")
 ALIAS = LambdaCaller("etl", ACCOUNT)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.sending import Script, script
 from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
@@ -35,7 +36,7 @@ from tokenvend.policy_source import (
     parse_source,
 )
 from tokenvend.policy_source.text import MAX_BYTES
-from tokenvend.transport import Answer, Call
+from tokenvend.transport import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -502,22 +503,8 @@ KEY_VALUE = AzureKeyValue("acme-conf.azconfig.io", "tokenvend/policy", "pr&od")
 BLOB = AzureBlob("acme0.blob.core.windows.net", "conf", "dir/policy v1.toml")
 
 
-class Fake:
-    """A transport whose answers a test writes."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.calls: list[Call] = []
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert repeatable
-        assert deadline.remaining() > 0
-        self.calls.append(call)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-
-def azure(source: AzureSource, *answers: Answer) -> tuple[Fake, Callable[[], str | None]]:
-    fake = Fake(*answers)
+def azure(source: AzureSource, *answers: Answer) -> tuple[Script, Callable[[], str | None]]:
+    fake = script(*answers)
     read = open_source(
         source, root=Path(), environ={}, sender=fake, bearer=lambda _: Secret("our-token")
     )
@@ -534,7 +521,7 @@ def test_a_packaged_file_is_read_below_the_functions_root(tmp_path: Path) -> Non
         PackagedFile("policy.toml"),
         root=tmp_path,
         environ={},
-        sender=Fake(Answer(500)),
+        sender=script(Answer(500)),
         bearer=None,
     )
     assert read(SOON) == GOOD
@@ -558,7 +545,7 @@ def test_a_file_that_is_missing_huge_or_binary_is_refused(
     if content is not None:
         (tmp_path / "policy.toml").write_bytes(content)
     read = open_source(
-        PackagedFile("policy.toml"), root=tmp_path, environ={}, sender=Fake(), bearer=None
+        PackagedFile("policy.toml"), root=tmp_path, environ={}, sender=script(), bearer=None
     )
     with pytest.raises(Misconfigured) as refused:
         read(SOON)
@@ -650,11 +637,11 @@ def test_garbage_from_azure_is_a_failure_and_forgets_no_etag(subtests: pytest.Su
 
 def test_an_azure_source_without_a_managed_identity_is_a_wrong_setting() -> None:
     with pytest.raises(Misconfigured):
-        open_source(BLOB, root=Path(), environ={}, sender=Fake(), bearer=None)
+        open_source(BLOB, root=Path(), environ={}, sender=script(), bearer=None)
 
 
 def test_an_aws_source_without_a_region_is_a_wrong_setting() -> None:
-    read = open_source(SsmParameter("/p"), root=Path(), environ={}, sender=Fake(), bearer=None)
+    read = open_source(SsmParameter("/p"), root=Path(), environ={}, sender=script(), bearer=None)
     with pytest.raises(Misconfigured) as refused:
         read(Deadline(60.0, lambda: 0.0))
     assert refused.value.cause == "AWS_REGION is not set"

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.issuing import NOW
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -36,7 +37,6 @@ from tokenvend.policy.review.sarif import to_sarif
 from tokenvend.policy.review.scopes import known_scopes
 from tokenvend.policy.values import IMPERSONATING, MAX_AUDIENCE
 
-NOW = 1_800_000_000
 ROLE = "arn:aws:iam::111122223333:role/"
 TENANT = 'entra_tenant = "aaaaaaaa-0000-0000-0000-000000000000"'
 OBJECT = 'entra_object = "bbbbbbbb-0000-0000-0000-000000000000"'

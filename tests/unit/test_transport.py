@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.unit.issuing import NOW
 from tests.unit.upstream import answer, upstream
 from tokenvend.deadline import Deadline
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError, UpstreamUnavailable
@@ -34,7 +35,6 @@ from tokenvend.transport.egress import (
     matches_host,
 )
 
-NOW = 1_800_000_000
 CANARY = "ya29.canary-that-must-not-leak"
 
 
