@@ -23,6 +23,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# Whether a mutant is noticed must not hang on luck.
+settings.register_profile("mutants", max_examples=200, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # A developer's own credentials, proxies or settings must not decide how a test ends.

@@ -71,7 +71,12 @@ def ended(root: Path, *tests: str, timeout: float | None = None) -> tuple[int, s
     done = subprocess.run(  # noqa: S603 -- our own interpreter on our own tests
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_PROFILE": "mutants",
+        },
         capture_output=True,
         check=False,
         text=True,
