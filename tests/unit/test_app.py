@@ -182,6 +182,16 @@ def test_tokens_are_fingerprinted_under_the_operators_key(
     assert function.records[-1]["token_fingerprint"] == fingerprint
 
 
+def test_no_token_leaves_unrecorded_where_the_operator_asks_for_that(
+    on_aws: Callable[..., Deployment],
+) -> None:
+    for required, status in (("true", 500), ("false", 200)):
+        function = on_aws(AUDIT_REQUIRED=required)
+        function.sink_fails = True
+        assert function.api.handle(INVOKED).status == status
+        assert "was not taken: OSError" in function.reported[-1]
+
+
 def test_a_restored_endpoint_keeps_nothing_of_its_snapshot(
     world: World, on_aws: Callable[..., Deployment], tmp_path: Path
 ) -> None:
