@@ -18,25 +18,15 @@ from localcloud.azure import (
 )
 from localcloud.web import Headers, Request, Response, Router
 from localcloud.world import AppRole, AppRoleAssignment, Azure, World
+from tests.unit.issuing import NOW, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOW = 1_800_000_000
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 V1 = f"https://sts.windows.net/{TENANT}/"
 V2 = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 QUERY = {"api-version": "2019-08-01", "resource": "api://tokenvend"}
-
-
-class Clock:
-    """A clock that a test moves; epoch seconds."""
-
-    def __init__(self) -> None:
-        self.now = float(NOW)
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import jwt
 import pytest
 
-from localcloud.web import Headers, Request
 from tests.conformance.google_lab import (
     AWS_PROVIDER,
     AZURE_PROVIDER,
@@ -26,6 +23,7 @@ from tests.conformance.google_lab import (
     Lab,
 )
 from tests.unit.issuing import PROVIDER, deadline
+from tests.unit.sending import Embedded
 from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
 from tokenvend.google import sts
 from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
@@ -41,10 +39,6 @@ from tokenvend.model import (
     TokenSpec,
     VendedToken,
 )
-from tokenvend.transport import Answer, Call
-
-if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
 
 IAM = "https://www.googleapis.com/auth/iam"
 ACCESS = AccessTokenSpec("g", LANDING, (READ_WRITE,), 900)
@@ -54,24 +48,6 @@ ID = IdTokenSpec("g", INVOKER, ORDERS)
 @pytest.fixture
 def lab() -> Lab:
     return Lab()
-
-
-@dataclasses.dataclass
-class InProcess:
-    """A sender whose calls go to the lab's router."""
-
-    lab: Lab
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert deadline.remaining() > 0
-        assert repeatable
-        parts = urlsplit(call.url)
-        headers = Headers(call.headers.items())
-        response = self.lab.router(
-            Request(call.method, parts.netloc, parts.path, headers, call.body)
-        )
-        fields = {name.lower(): value for name, value in response.headers}
-        return Answer(response.status, fields, response.body)
 
 
 def aws_subject(lab: Lab, provider: str = AWS_PROVIDER, **changes: str) -> SubjectToken:
@@ -97,7 +73,7 @@ def exchange(lab: Lab, subject: SubjectToken, provider: str = AWS_PROVIDER) -> F
         subject,
         [IAM],
         deadline(),
-        sender=InProcess(lab),
+        sender=Embedded(lab.router),
         provider=audience,
         host=sts.sts_host(),
         now=lab.clock,
@@ -116,7 +92,7 @@ def generate(
         spec,
         deadline(),
         request_id,
-        sender=InProcess(lab),
+        sender=Embedded(lab.router),
         provider=PROVIDER,
         host=iamcredentials_host(),
         now=now or lab.clock,

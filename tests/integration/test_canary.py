@@ -97,19 +97,3 @@ def test_a_spent_quota_is_a_429_with_its_wait(cloud: Cloud, name: str) -> None:
         cloud.faults.clear()
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "17"
-
-
-@pytest.mark.parametrize(
-    ("times", "status", "lifetime"),
-    [(1, 200, b'{"lifetime": "2101s"}'), (None, 504, b'{"lifetime": "2102s"}')],
-    ids=["once", "always"],
-)
-def test_an_upstream_that_hangs_is_asked_again_and_cut_off_at_the_deadline(
-    cloud: Cloud, times: int | None, status: int, lifetime: bytes
-) -> None:
-    cloud.faults.add(Fault(IAM, Kind.LATENCY, seconds=12, times=times))
-    try:
-        answer = Caller(cloud.environment_for("etl")).ask("POST", "/v1/access-token", lifetime)
-    finally:
-        cloud.faults.clear()
-    assert answer.status_code == status

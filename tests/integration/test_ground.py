@@ -77,7 +77,7 @@ def connect(ground: Cloud, head: bytes) -> socket.socket:
 def test_a_real_hostname_answers_under_a_certificate_of_its_own(
     session: requests.Session, host: str
 ) -> None:
-    assert session.get(f"https://{host}/", timeout=5).status_code < 600
+    assert session.get(f"https://{host}/", timeout=30).status_code < 600
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_hostname_that_nobody_serves_gets_no_certificate(ground: Cloud) -> Non
 def test_a_client_without_our_authority_trusts_nothing(session: requests.Session) -> None:
     session.verify = True
     with pytest.raises(requests.exceptions.SSLError):
-        session.get(URL, timeout=5)
+        session.get(URL, timeout=30)
 
 
 def test_an_answer_arrives_whole_after_the_client_has_sent_its_last_byte() -> None:
@@ -123,14 +123,14 @@ def test_an_answer_arrives_whole_after_the_client_has_sent_its_last_byte() -> No
     # The backend answers only once it has seen the client's end, which the proxy must pass on.
     with socket.create_server(("127.0.0.1", 0)) as backend:
         proxy = Proxy(Router({HOST: _never}).knows, backend.getsockname()[1]).start()
-        with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), 30) as client:
             client.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\n\r\nearly".encode())
             assert client.recv(1024).startswith(b"HTTP/1.1 200 ")
             inner, _ = backend.accept()
             client.sendall(b" late")
             client.shutdown(socket.SHUT_WR)
             assert _all(inner) == b"early late"
-            inner.settimeout(5)
+            inner.settimeout(30)
             _answer_in_background(inner, whole)
             assert _all(client) == whole
         proxy.stop()
@@ -156,10 +156,10 @@ def _answer_in_background(connection: socket.socket, data: bytes) -> None:
 
 
 def test_tunnels_leave_no_thread_behind(ground: Cloud, session: requests.Session) -> None:
-    session.get(URL, timeout=5)
+    session.get(URL, timeout=30)
     session.close()
     port = str(ground.endpoints["proxy"]).rpartition(":")[2]
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while _tunnels(port) and time.monotonic() < end:
         time.sleep(0.01)
     assert _tunnels(port) == []
@@ -174,7 +174,7 @@ def _tunnels(port: str) -> list[str]:
 def test_stopping_cuts_an_open_tunnel() -> None:
     backend = Server(_never).start()
     proxy = Proxy(lambda _: True, backend.port).start()
-    with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), 30) as client:
         client.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\n\r\n".encode())
         assert client.recv(1024).startswith(b"HTTP/1.1 200 ")
         proxy.stop()
@@ -194,23 +194,23 @@ def test_a_status_fault_hits_as_often_as_it_says(ground: Cloud, session: request
     ground.faults.add(
         Fault("sts.*.amazonaws.com", Kind.STATUS, status=429, retry_after="7", times=2)
     )
-    answers = [session.get(URL, timeout=5) for _ in range(3)]
+    answers = [session.get(URL, timeout=30) for _ in range(3)]
     assert [a.status_code for a in answers] == [429, 429, 403]
     assert [a.headers.get("Retry-After") for a in answers] == ["7", "7", None]
 
 
 def test_a_fault_hits_its_host_and_path_only(ground: Cloud, session: requests.Session) -> None:
     ground.faults.add(Fault("sts.googleapis.com", Kind.STATUS, path="/v1/token"))
-    assert session.get(URL, timeout=5).status_code == 403
-    assert session.post("https://sts.googleapis.com/v1/token", timeout=5).status_code == 503
-    assert session.post("https://sts.googleapis.com/v1/introspect", timeout=5).status_code != 503
+    assert session.get(URL, timeout=30).status_code == 403
+    assert session.post("https://sts.googleapis.com/v1/token", timeout=30).status_code == 503
+    assert session.post("https://sts.googleapis.com/v1/introspect", timeout=30).status_code != 503
 
 
 def test_a_reset_is_a_connection_that_dies(ground: Cloud, session: requests.Session) -> None:
     ground.faults.add(Fault(HOST, Kind.RESET, times=1))
     with pytest.raises(requests.exceptions.ConnectionError):
-        session.get(URL, timeout=5)
-    assert session.get(URL, timeout=5).status_code == 403
+        session.get(URL, timeout=30)
+    assert session.get(URL, timeout=30).status_code == 403
 
 
 def test_a_truncated_answer_ends_before_its_length(
@@ -218,12 +218,12 @@ def test_a_truncated_answer_ends_before_its_length(
 ) -> None:
     ground.faults.add(Fault(HOST, Kind.TRUNCATED, times=1))
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        session.get(URL, timeout=5)
+        session.get(URL, timeout=30)
 
 
 def test_a_garbage_answer_keeps_its_status(ground: Cloud, session: requests.Session) -> None:
     ground.faults.add(Fault(HOST, Kind.GARBAGE, times=1))
-    answer = session.get(URL, timeout=5)
+    answer = session.get(URL, timeout=30)
     assert answer.status_code == 403
     assert answer.content == b"\x00\xff<{not json"
 
@@ -232,7 +232,7 @@ def test_latency_outlasts_an_impatient_client(ground: Cloud, session: requests.S
     ground.faults.add(Fault(HOST, Kind.LATENCY, seconds=0.3, times=1))
     with pytest.raises(requests.exceptions.ReadTimeout):
         session.get(URL, timeout=0.1)
-    assert session.get(URL, timeout=5).status_code == 403
+    assert session.get(URL, timeout=30).status_code == 403
 
 
 def admin(ground: Cloud, method: str, path: str, body: object = None, **headers: str) -> Any:
@@ -240,7 +240,7 @@ def admin(ground: Cloud, method: str, path: str, body: object = None, **headers:
     given = {"Authorization": f"Bearer {opened['token']}", **headers}
     with requests.Session() as made:
         made.trust_env = False
-        return made.request(method, opened["url"] + path, json=body, headers=given, timeout=5)
+        return made.request(method, opened["url"] + path, json=body, headers=given, timeout=30)
 
 
 def test_another_process_gets_a_callers_environment(
@@ -257,7 +257,7 @@ def test_another_process_gets_a_callers_environment(
         identity["IDENTITY_ENDPOINT"],
         params={"api-version": "2019-08-01", "resource": "api://tokenvend"},
         headers={"X-IDENTITY-HEADER": identity["IDENTITY_HEADER"]},
-        timeout=5,
+        timeout=30,
     )
     assert answer.status_code == 200
     assert admin(ground, "GET", "/env/nobody").status_code == 404
@@ -287,10 +287,10 @@ def test_another_process_sets_faults_and_the_clock(
 ) -> None:
     fault = {"host": HOST, "kind": "status", "status": 500}
     assert admin(ground, "POST", "/faults", fault).status_code == 204
-    assert session.get(URL, timeout=5).status_code == 500
+    assert session.get(URL, timeout=30).status_code == 500
     assert [each["host"] for each in admin(ground, "GET", "/faults").json()] == [HOST]
     assert admin(ground, "DELETE", "/faults").status_code == 204
-    assert session.get(URL, timeout=5).status_code == 403
+    assert session.get(URL, timeout=30).status_code == 403
     assert admin(ground, "PUT", "/clock", {"skew": 3600}).status_code == 204
     assert ground.clock.skew == 3600
 
@@ -347,7 +347,7 @@ def test_a_killed_cloud_takes_its_children_with_it(tmp_path: Path) -> None:
         pid = answer.json()["pid"]
         os.kill(pid, 0)
         parent.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while _lives(pid) and time.monotonic() < end:
         time.sleep(0.02)
     assert not _lives(pid)
@@ -371,9 +371,9 @@ def test_plain_http_is_relayed_to_the_identity_endpoint_and_nowhere_else(ground:
         environment["IDENTITY_ENDPOINT"],
         params={"api-version": "2019-08-01", "resource": "api://tokenvend"},
         headers={"X-IDENTITY-HEADER": environment["IDENTITY_HEADER"]},
-        timeout=5,
+        timeout=30,
     )
     assert answer.json()["token_type"] == "Bearer"
     admin = json.loads((ground.directory / "admin.json").read_text())["url"]
     for elsewhere in (admin, "http://example.com"):
-        assert proxied.get(f"{elsewhere}/env/etl", timeout=5).status_code == 403
+        assert proxied.get(f"{elsewhere}/env/etl", timeout=30).status_code == 403

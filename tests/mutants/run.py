@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("guards.toml")
 # One copy of the tree each; what runs besides leaves no room for more.
 COPIES = max(1, (os.cpu_count() or 2))
-# Seconds for one run of a test file; a mutant that hangs its test counts as noticed.
+# Seconds for a mutant's test; one that hangs counts as noticed.
 TIMEOUT = 120
 _COPIED = ("shared", "functions", "infra", "tests", "docs")
 _FILES = (
@@ -65,20 +65,24 @@ def mutants() -> list[Mutant]:
     return [Mutant(**entry) for entry in tomllib.loads(LIST.read_text())["mutant"]]
 
 
-def ended(root: Path, test: str) -> int:
-    """Pytest's exit code on one file in a copy of the tree."""
+def ended(root: Path, *tests: str, timeout: float | None = None) -> tuple[int, str]:
+    """Pytest's exit code on these tests in a copy of the tree, and what it printed."""
     path = os.pathsep.join(str(root / part) for part in ("shared", "infra/local", "."))
-    try:
-        return subprocess.run(  # noqa: S603 -- our own interpreter on our own tests
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test],
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            check=False,
-            timeout=TIMEOUT,
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return _FAILED
+    done = subprocess.run(  # noqa: S603 -- our own interpreter on our own tests
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=root,
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_PROFILE": "mutants",
+        },
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=timeout,
+    )
+    return done.returncode, done.stdout
 
 
 def is_killed(root: Path, mutant: Mutant) -> bool:
@@ -87,7 +91,10 @@ def is_killed(root: Path, mutant: Mutant) -> bool:
     whole = path.read_text()
     path.write_text(whole.replace(mutant.old, mutant.new))
     try:
-        return ended(root, mutant.test) == _FAILED
+        code, _ = ended(root, "-x", mutant.test, timeout=TIMEOUT)
+        return code == _FAILED
+    except subprocess.TimeoutExpired:
+        return True
     finally:
         path.write_text(whole)
 
@@ -106,21 +113,21 @@ def survivors(listed: list[Mutant], folders: Iterable[Path], bar: Progress) -> l
     copies: SimpleQueue[Path] = SimpleQueue()
     for folder in folders:
         copies.put(copy_tree(folder))
-    tests = sorted({mutant.test for mutant in listed})
-    task = bar.add_task("mutants", total=len(tests) + len(listed))
+    task = bar.add_task("mutants", total=1 + len(listed))
 
-    def on_a_copy(work: Mutant | str) -> str:
+    def on_a_copy(mutant: Mutant | None) -> str:
         root = copies.get()
         try:
-            if isinstance(work, str):
-                return "" if ended(root, work) == 0 else f"fails unmutated: {work}"
-            return "" if is_killed(root, work) else f"survived: {work.guard} ({work.file})"
+            if mutant is None:
+                code, said = ended(root, *sorted({each.test for each in listed}))
+                return f"fails unmutated:\n{said}" if code else ""
+            return "" if is_killed(root, mutant) else f"survived: {mutant.guard} ({mutant.file})"
         finally:
             copies.put(root)
             bar.advance(task)
 
     with ThreadPoolExecutor(COPIES) as pool:
-        return [said for said in pool.map(on_a_copy, [*tests, *listed]) if said]
+        return [said for said in pool.map(on_a_copy, [None, *listed]) if said]
 
 
 def main() -> int:

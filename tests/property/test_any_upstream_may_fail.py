@@ -17,27 +17,30 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.property.simulation import (
+from tests.simulation import (
+    ACCOUNT,
+    ALIAS,
+    API,
+    AUDIENCE,
     AWS_STS,
     BLOB,
     ENTRA,
     FAULTS,
+    FUNCTION,
     IAM,
     IDENTITY,
     ISSUER,
-    PROVIDER,
+    ISSUERS,
     STS,
     TENANT,
+    Deployment,
     World,
 )
 from tests.unit.issuing import rsa_key
-from tokenvend.app.aws import build_aws
-from tokenvend.app.azure import build_azure
-from tokenvend.app.common import Machine
 from tokenvend.model import AwsIamIdentity, HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pytest
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
 BUDGET = 3.0
 DAY = 86_400
 COOLDOWN = 60
-ACCOUNT, API, ALIAS = "111122223333", "a1b2c3d4e5", "live"
-FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:vend"
-AUDIENCE = "5b2b7c5e-8f7b-4d53-a0a4-4d6f3c2e1b0a"
 PEOPLE = ("9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b01", "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02")
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 CALLERS = f"""callers = [
@@ -114,8 +114,7 @@ class Trial:
     folder: Path
     audit_required: bool
     world: World = field(default_factory=World)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    sink_fails: bool = False
+    function: Deployment = field(init=False)
     held: dict[tuple[int, int], Held] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
     sessions: dict[int, str] = field(default_factory=dict)
@@ -123,72 +122,32 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.world.policy = POLICY + (ATTRIBUTED if self.on_aws else "")
-        clocks = self.world.clocks
-        machine = Machine(
-            self.write,
-            lambda *_: None,
-            now=clocks.now,
-            monotonic=clocks.monotonic,
-            sleep=clocks.pass_,
-            random=lambda: 0.5,
-            network=self.world,
-        )
-        build: Callable[..., Any] = build_aws if self.on_aws else build_azure
-        self.endpoint = build(self._environment(), machine)
-
-    def _environment(self) -> Mapping[str, str]:
-        common = {
-            "TOKENVEND_GOOGLE_PROVIDER": PROVIDER,
-            "TOKENVEND_BUDGET": f"{BUDGET:g}",
-            "TOKENVEND_AUDIT_REQUIRED": "true" if self.audit_required else "false",
-            "TOKENVEND_ENTRA_TENANTS": TENANT,
-            "TOKENVEND_ENTRA_AUDIENCES": AUDIENCE,
-            "TOKENVEND_OIDC_ISSUERS": json.dumps(
-                [{"issuer": f"https://{ISSUER}", "audiences": ["tokenvend"]}]
-            ),
+        settings = {
+            "BUDGET": f"{BUDGET:g}",
+            "AUDIT_REQUIRED": "true" if self.audit_required else "false",
         }
-        if not self.on_aws:
-            return common | {
-                "TOKENVEND_POLICY": f"azure-blob:https://{BLOB}/policies/policy.toml",
-                "TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://federation",
-                "IDENTITY_ENDPOINT": f"http://{IDENTITY}/msi/token",
-                "IDENTITY_HEADER": "header",
-            }
-        path = self.folder / "policy.toml"
-        path.write_text(self.world.policy)
-        return common | {
-            "TOKENVEND_POLICY": str(path),
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE77",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_SESSION_TOKEN": "own",
-            "TOKENVEND_AWS_ACCOUNT": ACCOUNT,
-            "TOKENVEND_AWS_API_IDS": API,
-            "TOKENVEND_AWS_GATEWAY_ALIAS": ALIAS,
-            "TOKENVEND_AWS_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/vend",
-        }
-
-    def write(self, line: str, _: object) -> None:
-        """The sink."""
-        if self.sink_fails:
-            raise OSError("disk full")
-        self.records.append(json.loads(line))
+        if self.on_aws:
+            path = self.folder / "policy.toml"
+            path.write_text(self.world.policy)
+            self.function = self.world.on_aws(path, **ISSUERS, **settings)
+        else:
+            self.function = self.world.on_azure(**ISSUERS, **settings)
 
     # --- what happens ----------------------------------------------------------------------------
 
     def ask(self, caller: int, wish: int) -> None:
         """One request, and everything that must hold of its answer."""
         must = self._must_be_answered(caller, wish)
-        before, recorded = self.world.clocks.steady, len(self.records)
-        response = self.endpoint.handle(self._request(caller, wish))
+        before, recorded = self.world.clocks.steady, len(self.function.records)
+        response = self.function.api.handle(self._request(caller, wish))
         took = self.world.clocks.steady - before
         assert took <= BUDGET + 0.001, f"{took} s"
-        assert len(self.records) - recorded == (0 if self.sink_fails else 1)
+        assert len(self.function.records) - recorded == (0 if self.function.sink_fails else 1)
         body = json.loads(response.body)
         value = body.get("access_token") or body.get("id_token")
         if response.status != 200:
             assert not value
-            assert not must or (self.sink_fails and self.audit_required), body
+            assert not must or (self.function.sink_fails and self.audit_required), body
             return
         self._check_token(caller, wish, value, body)
 
@@ -206,8 +165,8 @@ class Trial:
         if given.session:
             assert self.sessions.setdefault(caller, given.session) == given.session
             assert len(set(self.sessions.values())) == len(self.sessions)
-        if not self.sink_fails:
-            record = self.records[-1]
+        if not self.function.sink_fails:
+            record = self.function.records[-1]
             assert record["outcome"] == "vended"
             assert record["token_fingerprint"] == hashlib.sha256(value.encode()).hexdigest()
         else:
@@ -254,7 +213,7 @@ class Trial:
 
     def restore(self) -> None:
         """A snapshot is restored: nothing that was cached may serve any more."""
-        self.endpoint.endpoint.restored()
+        self.function.api.endpoint.restored()
         self.held.clear()
         self.restored_with = len(self.world.given)
 
@@ -350,4 +309,4 @@ def test_whatever_upstream_fails_who_holds_a_value_is_answered(
             case ("restore",):
                 trial.restore()
             case ("sink", fails):
-                trial.sink_fails = fails
+                trial.function.sink_fails = fails

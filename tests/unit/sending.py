@@ -1,14 +1,18 @@
-"""A sender that answers from a script, for tests of what speaks through the transport."""
+"""Senders for tests of what speaks through the transport: from a script, or the embedded cloud."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from localcloud.web import Headers, Request, Response
 from tokenvend.transport import Answer, Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenvend.deadline import Deadline
 
 
@@ -29,6 +33,24 @@ class Script:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The embedded cloud's sites, in this process."""
+
+    sites: Callable[[Request], Response]
+
+    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
+        """What they answer, Host set from the URL as HTTP clients do."""
+        assert deadline.remaining() > 0
+        assert repeatable
+        parts = urlsplit(call.url)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        headers = Headers([*call.headers.items(), ("Host", parts.netloc)])
+        answer = self.sites(Request(call.method, parts.netloc, target, headers, call.body))
+        names = {name.lower(): value for name, value in answer.headers}
+        return Answer(answer.status, names, answer.body)
 
 
 def script(*outcomes: Answer | Exception) -> Script:

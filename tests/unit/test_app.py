@@ -1,34 +1,41 @@
-"""Both composition roots, whole, over a network that a test plays."""
+"""Both composition roots, whole, over a simulated world: that what they are made of is wired."""
 
 from __future__ import annotations
 
 import base64
 import json
 import random
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.issuing import Clock, page
-from tokenvend.app.aws import build_aws
+from tests.simulation import (
+    AUDIENCE,
+    AWS,
+    AZURE,
+    BLOB,
+    FUNCTION,
+    IAM,
+    ISSUER,
+    ISSUERS,
+    TENANT,
+    Deployment,
+    World,
+)
+from tests.unit.issuing import rsa_key
+from tests.unit.upstream import answer, container_keys, upstream
 from tokenvend.app.azure import build_azure
 from tokenvend.app.common import Machine
-from tokenvend.model import HttpRequest, HttpResponse, LambdaInvocation
+from tokenvend.model import HttpRequest, HttpResponse, LambdaInvocation, Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tokenvend.deadline import Deadline
-    from tokenvend.http import Api
-    from tokenvend.transport import Answer, Call
-
-PROVIDER = (
-    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/prov"
-)
-ACCOUNT, TENANT = "111122223333", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OBJECT = "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02"
-POLICY = f"""
+SCOPES = 'scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]'
+LANDING = f"""
 version = 1
 [[grant]]
 name = "landing"
@@ -38,70 +45,46 @@ callers = [
 ]
 service_account = "landing@acme.iam.gserviceaccount.com"
 [grant.access_token]
-scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]
+{SCOPES}
 """
+ATTRIBUTED = f"""
+[[grant]]
+name = "attributed"
+callers = [{{ issuer = "https://{ISSUER}", claims = {{ sub = "workload-*" }} }}]
+service_account = "landing@acme.iam.gserviceaccount.com"
+attribute = "caller"
+[grant.access_token]
+{SCOPES}
+"""
+PERSON = f"""
+[[grant]]
+name = "person"
+callers = [{{ entra_tenant = "{TENANT}", entra_user = "{OBJECT}" }}]
+service_account = "landing@acme.iam.gserviceaccount.com"
+[grant.access_token]
+{SCOPES}
+"""
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 VEND = HttpRequest("POST", "/v1/access-token")
-INVOKED = replace(
-    VEND,
-    platform=LambdaInvocation(f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:vend:etl"),
-)
-
-
-@dataclass
-class World:
-    """Google, as far as two calls see it, and what an operator and a log are told."""
-
-    directory: Path
-    calls: list[str] = field(default_factory=list)
-    reported: list[str] = field(default_factory=list)
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        """The network."""
-        host = call.url.split("/")[2]
-        self.calls.append(host)
-        if host == "127.0.0.1":
-            return page({"access_token": "a.b.c", "expires_on": "4000000000"})
-        if host == "sts.googleapis.com":
-            return page({"access_token": "federated", "token_type": "Bearer", "expires_in": 3600})
-        return page(
-            {"accessToken": f"token-{len(self.calls)}", "expireTime": "2100-01-01T00:00:00Z"}
-        )
-
-    def write(self, *_: Any) -> None:
-        """The sink."""
-
-    def environ(self, **more: str) -> dict[str, str]:
-        """What both clouds need; names lack their TOKENVEND_."""
-        (self.directory / "policy.toml").write_text(POLICY)
-        settings = {"GOOGLE_PROVIDER": PROVIDER, "POLICY": str(self.directory / "policy.toml")}
-        return {f"TOKENVEND_{name}": value for name, value in (settings | more).items()}
-
-    def aws(self, **more: str) -> Api:
-        """The endpoint on AWS."""
-        lambdas = {
-            "AWS_REGION": "us-east-1",
-            "AWS_LAMBDA_FUNCTION_NAME": "vend",
-            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-        }
-        environ = lambdas | self.environ(AWS_ACCOUNT=ACCOUNT, **more)
-        return build_aws(environ, self.machine)
-
-    def azure(self, **more: str) -> Api:
-        """The endpoint on Azure."""
-        app = {"IDENTITY_ENDPOINT": "http://127.0.0.1/msi/token", "IDENTITY_HEADER": "x"}
-        environ = app | self.environ(**({"AZURE_FEDERATION_AUDIENCE": "api://federation"} | more))
-        return build_azure(environ, self.machine)
-
-    @property
-    def machine(self) -> Any:
-        """The real one but for its network and its clock."""
-        return Machine(self.write, self.reported.append, network=self, now=Clock())
+INVOKED = replace(VEND, platform=LambdaInvocation(f"{FUNCTION}:etl"))
+ENTRA = {name: text for name, text in ISSUERS.items() if name.startswith("ENTRA")}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world() -> World:
+    return World(policy=LANDING)
+
+
+@pytest.fixture
+def on_aws(world: World, tmp_path: Path) -> Callable[..., Deployment]:
+    """The function on AWS with the world's policy as its packaged file."""
+
+    def build(*, environ: Mapping[str, str] = AWS, **settings: str) -> Deployment:
+        path = tmp_path / "policy.toml"
+        path.write_text(world.policy)
+        return world.on_aws(path, environ, **settings)
+
+    return build
 
 
 def told(response: HttpResponse) -> str:
@@ -110,11 +93,19 @@ def told(response: HttpResponse) -> str:
     return detail
 
 
+def bearer(world: World) -> HttpRequest:
+    """A request of a workload of the simulated issuer."""
+    now = int(world.clocks.wall)
+    claims = {"iss": f"https://{ISSUER}", "aud": "tokenvend", "sub": "workload-1"}
+    token = rsa_key().sign({**claims, "iat": now, "exp": now + 600})
+    return replace(VEND, headers={"authorization": f"Bearer {token}"})
+
+
 def forged_principal() -> str:
     """X-MS-CLIENT-PRINCIPAL as anybody can write it."""
     claims = {
         "iss": f"https://sts.windows.net/{TENANT}/",
-        "aud": "api://one",
+        "aud": AUDIENCE,
         "ver": "1.0",
         "tid": TENANT,
         "oid": OBJECT,
@@ -126,58 +117,177 @@ def forged_principal() -> str:
     return base64.b64encode(json.dumps(document).encode()).decode()
 
 
-ENTRA = {"ENTRA_TENANTS": TENANT, "ENTRA_AUDIENCES": "api://one"}
-
-
 def test_row_30_a_client_principal_on_lambda_is_nobodys_whatever_the_settings_say(
-    world: World,
+    world: World, on_aws: Callable[..., Deployment]
 ) -> None:
     forged = replace(VEND, headers={"x-ms-client-principal": forged_principal()})
-    assert world.azure(**ENTRA, EASY_AUTH="true").handle(forged).status == 200
-    assert world.azure(**ENTRA).handle(forged).status == 401
-    assert world.aws(**ENTRA).handle(forged).status == 401
-    assert world.aws(**ENTRA, EASY_AUTH="true").handle(forged).status == 500
-    assert "TOKENVEND_EASY_AUTH is for Azure only" in world.reported[-1]
+    assert world.on_azure(**ENTRA, EASY_AUTH="true").api.handle(forged).status == 200
+    assert world.on_azure(**ENTRA).api.handle(forged).status == 401
+    assert on_aws(**ENTRA).api.handle(forged).status == 401
+    refusing = on_aws(**ENTRA, EASY_AUTH="true")
+    assert refusing.api.handle(forged).status == 500
+    assert "TOKENVEND_EASY_AUTH is for Azure only" in refusing.reported[-1]
 
 
 def test_an_endpoint_on_azure_that_could_never_vend_says_so_at_once(world: World) -> None:
-    response = world.azure(AZURE_FEDERATION_AUDIENCE="").handle(HttpRequest("GET", "/readyz"))
-    assert response.status == 503
-    assert world.reported[0].startswith("TOKENVEND_AZURE_FEDERATION_AUDIENCE is missing")
+    lacking = world.on_azure(AZURE_FEDERATION_AUDIENCE="")
+    assert lacking.api.handle(HttpRequest("GET", "/readyz")).status == 503
+    assert lacking.reported[0].startswith("TOKENVEND_AZURE_FEDERATION_AUDIENCE is missing")
 
 
-@pytest.mark.parametrize("path", ["/v1/access-token", "/v1/grants"])
 def test_a_misconfigured_endpoint_answers_what_needs_settings_with_that(
-    world: World, path: str
+    world: World, on_aws: Callable[..., Deployment]
 ) -> None:
-    method = "POST" if path == "/v1/access-token" else "GET"
-    for build in (world.aws, world.azure):
-        response = build(BUDGET="0").handle(HttpRequest(method, path))
-        assert json.loads(response.body)["code"] == "misconfigured"
-        assert world.reported[-1].startswith("TOKENVEND_BUDGET must be")
+    for build in (on_aws, world.on_azure):
+        wrong = build(BUDGET="0")
+        for request in (VEND, HttpRequest("GET", "/v1/grants")):
+            assert json.loads(wrong.api.handle(request).body)["code"] == "misconfigured"
+        assert wrong.reported[-1].startswith("TOKENVEND_BUDGET must be")
 
 
 def test_no_door_tells_its_callers_to_prove_themselves_in_a_way_it_does_not_take(
-    world: World,
+    world: World, on_aws: Callable[..., Deployment]
 ) -> None:
     """On Azure nobody can sign."""
-    on_aws, on_azure = (told(build().handle(VEND)) for build in (world.aws, world.azure))
-    assert "sign the request (SigV4)" in on_aws
-    assert "Authorization: Bearer TOKEN" in on_azure
-    assert "sign" not in on_azure
+    aws, azure = (told(build().api.handle(VEND)) for build in (on_aws, world.on_azure))
+    assert "sign the request (SigV4)" in aws
+    assert "Authorization: Bearer TOKEN" in azure
+    assert "sign" not in azure
 
 
-def test_a_restored_endpoint_keeps_nothing_of_its_snapshot(world: World) -> None:
-    api = world.aws()
-    assert api.handle(INVOKED).status == api.handle(INVOKED).status == 200
-    assert world.calls == ["sts.googleapis.com", "iamcredentials.googleapis.com"]
-    api.endpoint.restored()
-    assert api.handle(INVOKED).status == 200
-    assert world.calls == ["sts.googleapis.com", "iamcredentials.googleapis.com"] * 2
+def test_a_policy_that_this_platform_cannot_hold_is_refused(
+    world: World, on_aws: Callable[..., Deployment]
+) -> None:
+    for more, settings, takes in (
+        (PERSON, {}, False),
+        (PERSON, {"ENTRA_ALLOW_USERS": "true"}, True),
+        (ATTRIBUTED, {"AWS_ROLE_ARN": ""}, False),
+        (ATTRIBUTED, {}, True),
+    ):
+        world.policy = LANDING + more
+        assert (on_aws(**ISSUERS, **settings).api.handle(INVOKED).status == 200) is takes
+    ready = HttpRequest("GET", "/readyz")
+    assert world.on_azure(**ISSUERS).api.handle(ready).status == 503
+    world.policy = LANDING
+    assert world.on_azure(**ISSUERS).api.handle(ready).status == 200
 
 
-def test_two_processes_of_one_snapshot_do_not_retry_in_step(world: World) -> None:
+def test_tokens_are_fingerprinted_under_the_operators_key(
+    on_aws: Callable[..., Deployment],
+) -> None:
+    key = "0123456789abcdef0123456789abcdef"
+    function = on_aws(AUDIT_KEY=key)
+    token = json.loads(function.api.handle(INVOKED).body)["access_token"]
+    fingerprint = Secret(token).fingerprint(key.encode())
+    assert function.records[-1]["token_fingerprint"] == fingerprint
+
+
+def test_no_token_leaves_unrecorded_where_the_operator_asks_for_that(
+    on_aws: Callable[..., Deployment],
+) -> None:
+    for required, status in (("true", 500), ("false", 200)):
+        function = on_aws(AUDIT_REQUIRED=required)
+        function.sink_fails = True
+        assert function.api.handle(INVOKED).status == status
+        assert "was not taken: OSError" in function.reported[-1]
+
+
+def test_a_restored_endpoint_keeps_nothing_of_its_snapshot(
+    world: World, on_aws: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    world.policy = LANDING + ATTRIBUTED
+    function = on_aws(**ISSUERS)
+    requests = INVOKED, bearer(world)
+    for request in (*requests, *requests):
+        assert function.api.handle(request).status == 200
+    snapshot = list(world.asked)
+    assert snapshot.count(IAM) == 2
+    world.asked.clear()
+    function.api.endpoint.restored()
+    for request in requests:
+        assert function.api.handle(request).status == 200
+    assert sorted(world.asked) == sorted(snapshot)
+    # A policy as old as the snapshot decides nothing.
+    (tmp_path / "policy.toml").write_text(LANDING.replace("etl", "reporting"))
+    assert function.api.handle(INVOKED).status == 200
+    function.api.endpoint.restored()
+    assert function.api.handle(INVOKED).status == 403
+
+
+def test_a_restored_endpoint_on_aws_asks_for_its_own_keys_anew(
+    on_aws: Callable[..., Deployment], bare: pytest.MonkeyPatch
+) -> None:
+    with upstream(container_keys("ASIACONTAINER", 3600)) as site:
+        bare.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{site.http}/creds")
+        function = on_aws(environ={name: text for name, text in AWS.items() if name not in KEYS})
+        for asked in (1, 2):
+            assert function.api.handle(INVOKED).status == 200
+            assert len(site.requests) == asked
+            function.api.endpoint.restored()
+
+
+@pytest.mark.parametrize("policy", ["packaged", "azure-blob"])
+def test_a_restored_endpoint_opens_its_connections_anew(
+    world: World, tmp_path: Path, policy: str
+) -> None:
+    """Our identity is asked over the one way out, or over that to a remote policy's source."""
+    (tmp_path / "policy.toml").write_text(LANDING)
+    clock = world.clocks
+    token = {"access_token": "a.b.c", "expires_on": str(int(clock.wall) + 40)}
+    said = answer(200, json.dumps(token).encode())
+    with upstream(said) as identity, upstream(answer(502)) as proxy:
+        sources = {
+            "packaged": str(tmp_path / "policy.toml"),
+            "azure-blob": f"azure-blob:https://{BLOB}/policies/policy.toml",
+        }
+        environ = {
+            **AZURE,
+            **{f"TOKENVEND_{name}": text for name, text in ENTRA.items()},
+            "TOKENVEND_EASY_AUTH": "true",
+            "TOKENVEND_POLICY": sources[policy],
+            "IDENTITY_ENDPOINT": f"{identity.http}/msi/token",
+            "HTTPS_PROXY": proxy.http,
+        }
+        machine = Machine(lambda *_: None, lambda _: None, now=clock.now, sleep=clock.pass_)
+        api = build_azure(environ, machine)
+        request = replace(VEND, headers={"x-ms-client-principal": forged_principal()})
+        assert api.handle(request).status >= 500
+        assert identity.connections == 1
+        for restored, connections in ((False, 1), (True, 2)):
+            clock.pass_(25)
+            if restored:
+                api.endpoint.restored()
+            token["expires_on"] = str(int(clock.wall) + 40)
+            identity.steps[:] = [answer(200, json.dumps(token).encode())]
+            api.handle(request)
+            assert identity.connections == connections
+        assert len(identity.requests) == 3
+
+
+def test_an_upstream_that_hangs_is_asked_again_and_cut_off_at_the_deadline(
+    world: World, on_aws: Callable[..., Deployment]
+) -> None:
+    """By the budget that the operator set; once a hang is over, the second try is the answer."""
+    function = on_aws(BUDGET="10")
+    for hangs, status in ((1, 200), (9, 504)):
+        left = [hangs]
+
+        def hang(host: str, *_: object, left: list[int] = left) -> None:
+            world.sick = (IAM, "hang") if host == IAM and left[0] else None
+            left[0] -= host == IAM
+
+        world.before = hang
+        began = world.clocks.steady
+        body = json.dumps({"lifetime": f"{900 + hangs}s"}).encode()
+        request = replace(INVOKED, headers={"content-type": "application/json"}, body=body)
+        assert function.api.handle(request).status == status
+        took = world.clocks.steady - began
+        assert took < 5 if status == 200 else took == pytest.approx(10)
+
+
+def test_two_processes_of_one_snapshot_do_not_retry_in_step() -> None:
+    machine = Machine(lambda *_: None, lambda _: None)
     state = random.getstate()
-    first = world.machine.random()
+    first = machine.random()
     random.setstate(state)
-    assert world.machine.random() != first
+    assert machine.random() != first

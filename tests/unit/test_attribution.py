@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.issuing import NOW, PROVIDER, deadline
-from tests.unit.sending import said
+from tests.simulation import STS, World
+from tests.unit.issuing import NOW, deadline
 from tokenvend.audit.record import AuditRecord
-from tokenvend.cache import Cache
 from tokenvend.errors import Misconfigured
-from tokenvend.google.iamcredentials import impersonate
-from tokenvend.google.sts import exchange
-from tokenvend.mint import Mint
 from tokenvend.model import (
     AccessTokenRequest,
-    AccessTokenSpec,
     AwsCaller,
     Caller,
     EntraCaller,
-    FederatedToken,
     IdTokenRequest,
-    IdTokenSpec,
     LambdaCaller,
     OidcCaller,
-    Secret,
-    Session,
-    SubjectToken,
-    SubjectTokenType,
-    VendedToken,
 )
 from tokenvend.policy import PolicyError, check_platform, compile_policy
 from tokenvend.policy.attribution import caller_label, session_name
@@ -43,12 +29,11 @@ from tokenvend.policy.review.diff import Change, diff
 from tokenvend.policy.review.explain import explain
 from tokenvend.policy.review.lint import lint
 from tokenvend.policy.review.matrix import matrix
-from tokenvend.policy_source.store import PolicyInForce
-from tokenvend.service import Vending, owner_of_vended
 
 if TYPE_CHECKING:
-    from tokenvend.deadline import Deadline
-    from tokenvend.transport import Answer, Call
+    from pathlib import Path
+
+    from tokenvend.service import Vending
 
 ACCOUNT = "111122223333"
 ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", "session-1")
@@ -219,74 +204,16 @@ def test_the_tools_tell_attribution_apart() -> None:
 # --- vending -------------------------------------------------------------------------------------
 
 
-@dataclass
-class Google:
-    """Google's STS and IAM Credentials: each token says for whom it was made."""
-
-    exchanges: list[str] = field(default_factory=list)
-    impersonations: list[str] = field(default_factory=list)
-    reject_next: bool = False
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert deadline.remaining() > 0
-        if call.url.startswith("https://sts."):
-            (subject,) = parse_qs(call.body.decode())["subject_token"]
-            self.exchanges.append(subject)
-            issued = "urn:ietf:params:oauth:token-type:access_token"
-            return said(
-                {
-                    "access_token": f"federated:{subject}",
-                    "issued_token_type": issued,
-                    "token_type": "Bearer",
-                    "expires_in": 3600,
-                }
-            )
-        bearer = next(v for k, v in call.headers.items() if k.lower() == "authorization")
-        if self.reject_next:
-            self.reject_next = False
-            return said({"error": {"status": "UNAUTHENTICATED"}}, 401)
-        self.impersonations.append(bearer.removeprefix("Bearer federated:"))
-        return said({"accessToken": "vended", "expireTime": "2027-01-15T09:00:00Z"})
+@pytest.fixture
+def world() -> World:
+    return World()
 
 
-def ours(deadline: Deadline) -> SubjectToken:
-    """Our identity: a subject token is who it names."""
-    return SubjectToken(Secret("ourselves"), SubjectTokenType.JWT, NOW + 900)
-
-
-def session_of_ours(session: Session, deadline: Deadline) -> SubjectToken:
-    return SubjectToken(Secret(session.name), SubjectTokenType.JWT, NOW + 900)
-
-
-def vending(google: Google, *, sessions: bool = True) -> Vending:
-    in_force = PolicyInForce(compile_policy(POLICY), NOW, NOW)
-    return Vending(
-        policy=lambda _: in_force,
-        mint=Mint(
-            identity=ours,
-            exchange=partial(
-                exchange, sender=google, provider="a", host="sts.googleapis.com", now=clock
-            ),
-            impersonate=partial(
-                impersonate,
-                sender=google,
-                provider=PROVIDER,
-                host="iamcredentials.googleapis.com",
-                now=clock,
-            ),
-            federated_tokens=Cache(life=life, now=clock, owner=lambda session: session, size=64),
-            session_identity=session_of_ours if sessions else None,
-        ),
-        vended_tokens=Cache(life=life, now=clock, owner=owner_of_vended, size=64),
-    )
-
-
-def life(token: FederatedToken | VendedToken) -> tuple[int, int]:
-    return token.issued_at, token.expires_at
-
-
-def clock() -> float:
-    return NOW
+@pytest.fixture
+def ours(world: World, tmp_path: Path) -> Vending:
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+    return world.on_aws(path).vending
 
 
 def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
@@ -295,54 +222,50 @@ def vend(vending: Vending, caller: Caller, grant: str, **more: int) -> str:
     return vending.vend(caller, request, NOW, deadline(), record).value.reveal()
 
 
-def test_a_federated_token_of_one_caller_never_mints_for_another() -> None:
-    google = Google()
-    service = vending(google)
+def test_a_federated_token_of_one_caller_never_mints_for_another(
+    world: World, ours: Vending
+) -> None:
     for lifetime in (901, 902):
         for caller in (ETL, NIGHTLY):
-            vend(service, caller, "ledger", lifetime=lifetime)
-            vend(service, caller, "ours", lifetime=lifetime)
-    etl, nightly = session_name(ETL), session_name(NIGHTLY)
-    assert google.impersonations == [etl, "ourselves", nightly, "ourselves"] * 2
+            for grant, named in (("ledger", session_name(caller)), ("ours", "")):
+                token = vend(ours, caller, grant, lifetime=lifetime)
+                assert world.given[token].session == named
     # Kept by caller: the second round exchanged nothing.
-    assert google.exchanges == [etl, "ourselves", nightly]
+    assert world.asked.count(STS) == 3
 
 
-def test_a_direct_token_is_the_callers_own() -> None:
-    service = vending(Google())
+def test_a_direct_token_is_the_callers_own(world: World, ours: Vending) -> None:
     for caller in (ETL, NIGHTLY, ETL):
-        assert vend(service, caller, "direct") == f"federated:{session_name(caller)}"
+        given = world.given[vend(ours, caller, "direct")]
+        assert (given.kind, given.session) == ("direct", session_name(caller))
 
 
-def test_a_rejected_federated_token_is_made_anew_in_the_same_name() -> None:
-    google = Google()
-    service = vending(google)
-    vend(service, ETL, "ledger", lifetime=901)
-    google.reject_next = True
-    vend(service, ETL, "ledger", lifetime=902)
-    assert google.exchanges == [session_name(ETL)] * 2
-    assert google.impersonations == [session_name(ETL)] * 2
+def test_a_rejected_federated_token_is_made_anew_in_the_same_name(
+    world: World, ours: Vending
+) -> None:
+    vend(ours, ETL, "ledger", lifetime=901)
+    world.expire("federated")
+    assert world.given[vend(ours, ETL, "ledger", lifetime=902)].session == session_name(ETL)
+    assert world.asked.count(STS) == 2
 
 
-@pytest.mark.parametrize("grant", ["ledger", "direct"])
-def test_where_callers_cannot_be_named_an_attributed_grant_gives_nothing(grant: str) -> None:
-    google = Google()
-    with pytest.raises(Misconfigured):
-        vend(vending(google, sessions=False), ETL, grant)
-    assert google.exchanges == []
+def test_where_callers_cannot_be_named_an_attributed_grant_gives_nothing(
+    world: World, ours: Vending
+) -> None:
+    """Such a policy does not load; if it did."""
+    unable = replace(ours, mint=replace(ours.mint, session_identity=None))
+    for grant in ("ledger", "direct"):
+        with pytest.raises(Misconfigured):
+            vend(unable, ETL, grant)
+    assert world.asked == []
 
 
-def test_the_decision_carries_the_attribution_for_both_kinds() -> None:
-    record = AuditRecord(request_id="r", time="t")
-    service = vending(Google(), sessions=False)
-    with pytest.raises(Misconfigured):
-        service.vend(ETL, AccessTokenRequest(), NOW, deadline(), record)
-    assert isinstance(record.spec, AccessTokenSpec)
-    assert record.spec.attributed
-    with pytest.raises(Misconfigured):
-        service.vend(ETL, IdTokenRequest("https://ledger.example"), NOW, deadline(), record)
-    assert isinstance(record.spec, IdTokenSpec)
-    assert record.spec.attributed
+def test_the_decision_carries_the_attribution_for_both_kinds(ours: Vending) -> None:
+    for request in (AccessTokenRequest(), IdTokenRequest("https://ledger.example")):
+        record = AuditRecord(request_id="r", time="t")
+        ours.vend(ETL, request, NOW, deadline(), record)
+        assert record.spec is not None
+        assert record.spec.attributed
 
 
 def test_the_operator_is_told_what_google_sees_the_caller_as() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -126,21 +127,32 @@ def beheaded(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return records[1:]
 
 
-@pytest.mark.parametrize("touch", [altered, missing, doubled, swapped, beheaded])
+@pytest.mark.parametrize(
+    ("touch", "position", "what"),
+    [
+        (altered, 3, "was altered"),
+        (missing, 3, "has number 4 where 3 was due"),
+        (doubled, 4, "has number 3 where 4 was due"),
+        (swapped, 2, "has number 3 where 2 was due"),
+        (beheaded, 1, "has number 2 where 1 was due"),
+    ],
+)
 def test_a_touched_log_shows(
-    touch: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    touch: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], position: int, what: str
 ) -> None:
-    assert list(verify(touch(copy.deepcopy(written(5)))))
+    problem = next(verify(touch(copy.deepcopy(written(5)))))
+    assert problem.position == position
+    assert problem.what.startswith(what)
 
 
 def test_a_record_rehashed_after_a_change_breaks_the_next_one() -> None:
-    records = written(3)
-    forged = written(3)[1] | {"reason": "forged"}
-    sink = ListSink()
-    log = AuditLog(sink.write, instance="one")
-    log.close(AuditRecord("request-0", "2026-01-01T00:00:00Z"))
-    forged["hash"] = sink.records[0]["hash"]
-    assert list(verify([records[0], forged, records[2]]))
+    first, second, third = written(3)
+    forged = second | {"reason": "forged"}
+    del forged["hash"]
+    canonical = json.dumps(forged, sort_keys=True, separators=(",", ":"))
+    forged["hash"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (problem,) = verify([first, forged, third])
+    assert (problem.position, problem.what) == (3, "does not follow from the record before it")
 
 
 def test_a_record_the_sink_lost_leaves_a_gap() -> None:

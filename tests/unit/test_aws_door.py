@@ -21,14 +21,20 @@ class Context:
     aws_request_id = "id"
 
 class Output(io.StringIO):
+    held = ""
     def write(self, text):
-        if full and full in text:
+        if at == "write" and full in text:
             raise OSError("no space left")
+        self.held = text
         return real.write(text)
+    def flush(self):
+        if at == "flush" and full in self.held:
+            raise OSError("no space left")
 
-real, event, full = sys.stdout, json.load(sys.stdin), sys.argv[1]
+real, event, full, at = sys.stdout, json.load(sys.stdin), *sys.argv[1:]
 sys.stdout = Output()
 answer = api.handler(event, Context())
+sys.stdout = real
 real.write(json.dumps({"answer": answer}) + "\\n")
 """
 EVENT: dict[str, Any] = {
@@ -44,11 +50,11 @@ HEALTH: dict[str, Any] = {
 }
 
 
-def run(event: Any, full: str = "", **environ: str) -> list[dict[str, Any]]:
-    """Every line of the log."""
+def run(event: Any, full: str = "", at: str = "", **environ: str) -> list[dict[str, Any]]:
+    """Every line of the log; `at` (a write or a flush) the stream does not take what has `full`."""
     environ |= {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(  # noqa: S603 -- our own interpreter and script
-        [sys.executable, "-c", ASK, full],
+        [sys.executable, "-c", ASK, full, at],
         input=json.dumps(event),
         env=environ,
         check=False,
@@ -87,15 +93,16 @@ def test_row_29_a_forged_event_cannot_make_its_record_too_long_to_keep() -> None
 
 
 def test_a_line_that_cannot_be_written_is_no_record() -> None:
-    lines = run(HEALTH, full='"audit"')
-    assert only("audit", lines) == []
-    assert only("audit_failed", lines) == [[1.0]]
-    assert only("answered", lines) == []
-    assert any("was not taken: OSError" in str(line.get("message")) for line in lines)
+    for at in ("write", "flush"):
+        lines = run(HEALTH, full='"audit"', at=at)
+        assert len(only("audit", lines)) == (at == "flush")
+        assert only("audit_failed", lines) == [[1.0]]
+        assert only("answered", lines) == []
+        assert any("was not taken: OSError" in str(line.get("message")) for line in lines)
 
 
 def test_a_metric_that_cannot_be_written_makes_no_error_of_what_was_recorded() -> None:
-    lines = run(HEALTH, full='"_aws"')
+    lines = run(HEALTH, full='"_aws"', at="write")
     assert only("answer", lines)[0]["statusCode"] == 200
     assert only("audit", lines)[0]["outcome"] == "answered"
     assert any("metrics were not written: OSError" in str(line.get("message")) for line in lines)

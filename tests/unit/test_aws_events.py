@@ -71,6 +71,7 @@ def test_payload_2_is_read() -> None:
 
 
 def test_payload_1_is_read_and_its_path_decoded_once() -> None:
+    assert read(PAYLOAD_1 | {"path": "/v1/%2561"}).path == "/v1/%61"
     request = read(PAYLOAD_1)
     assert request.path == "/v1/access-token"
     assert request.headers == {"x-two": "a, b"}

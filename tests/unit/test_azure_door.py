@@ -23,16 +23,21 @@ class Context:
     invocation_id = "id"
 
 class Output(io.StringIO):
+    held = ""
     def write(self, text):
-        if full and full in text:
+        if at == "write" and full in text:
             raise BrokenPipeError("the host is gone")
+        self.held = text
         return real.write(text)
+    def flush(self):
+        if at == "flush" and full in self.held:
+            raise BrokenPipeError("the host is gone")
 
 class Failing(logging.Handler):
     def emit(self, record):
         raise RuntimeError("no log today")
 
-url, path, headers, full, level = json.load(sys.stdin)
+url, path, headers, full, at, level = json.load(sys.stdin)
 logging.basicConfig(stream=sys.stderr, format="%(message)s", level=level)
 if level == "ERROR":
     logging.getLogger().addHandler(Failing())
@@ -41,6 +46,7 @@ door = api.api_door.build().get_user_function()
 params = {"path": path} if path else {}
 asked = func.HttpRequest("GET", url, headers=headers, params={}, route_params=params, body=b"")
 status = door(asked, Context()).status_code
+sys.stdout = real
 real.write(json.dumps({"status": status}) + "\\n")
 """
 
@@ -50,13 +56,16 @@ def run(
     url: str = "https://vend.example/healthz",
     headers: dict[str, str] | None = None,
     full: str = "",
+    at: str = "",
     level: str = "INFO",
 ) -> tuple[list[dict[str, Any]], int, str]:
-    """The records on standard output, the answer's status, and what the loggers wrote."""
+    """The records on standard output, the answer's status, and what the loggers wrote; `at` (a
+    write or a flush) the stream does not take what has `full`.
+    """
     environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(  # noqa: S603 -- our own interpreter and script
         [sys.executable, "-c", ASK],
-        input=json.dumps([url, path, headers or {}, full, level]),
+        input=json.dumps([url, path, headers or {}, full, at, level]),
         env=environ,
         check=False,
         capture_output=True,
@@ -74,9 +83,10 @@ def test_no_log_level_and_no_failing_handler_loses_a_record(level: str) -> None:
 
 
 def test_a_record_that_the_host_does_not_take_is_none() -> None:
-    records, status, logged = run(full='"audit"')
-    assert (records, status) == ([], 200)
-    assert "was not taken: BrokenPipeError" in logged
+    for at in ("write", "flush"):
+        records, status, logged = run(full='"audit"', at=at)
+        assert (len(records), status) == (at == "flush", 200)
+        assert "was not taken: BrokenPipeError" in logged
 
 
 @pytest.mark.parametrize("url", ["http://[.]/healthz", "http://[/healthz"])

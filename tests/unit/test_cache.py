@@ -539,8 +539,10 @@ def test_a_waiter_waits_no_longer_than_its_own_deadline(tokens: Tokens, clock: C
     with ThreadPoolExecutor(1) as pool:
         minting = pool.submit(get, tokens, mint)
         assert mint.started.wait(10)
+        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             tokens.get_or_mint("k", mint, deadline(0.02))
+        assert time.monotonic() - began < 1
         mint.go.set()
         assert minting.result(10) == ("token-1", "miss")
 

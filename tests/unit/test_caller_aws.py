@@ -82,10 +82,11 @@ def test_an_assumed_role_is_its_role_and_the_session_only_a_note() -> None:
     assert caller.id == who(iam(ETL.replace("session-1", "session-2"))).id
 
 
-@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-iso-b"])
-def test_every_partition_that_a_policy_can_name_is_known(partition: str) -> None:
-    caller = who(iam(ETL.replace("arn:aws:", f"arn:{partition}:")))
-    assert caller.id == f"arn:{partition}:iam::{ACCOUNT}:role/etl"
+def test_every_partition_that_a_policy_can_name_is_known(subtests: pytest.Subtests) -> None:
+    for partition in ["aws", "aws-cn", "aws-us-gov", "aws-iso-b"]:
+        with subtests.test(partition=partition):
+            caller = who(iam(ETL.replace("arn:aws:", f"arn:{partition}:")))
+            assert caller.id == f"arn:{partition}:iam::{ACCOUNT}:role/etl"
 
 
 def test_a_user_is_its_own_arn() -> None:
@@ -93,16 +94,23 @@ def test_a_user_is_its_own_arn() -> None:
     assert who(iam(arn)) == AwsCaller(arn, ACCOUNT)
 
 
-@pytest.mark.parametrize("path", ["assumed-role/etl/", "x/assumed-role/etl/", "role/etl/"])
-def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(path: str) -> None:
-    arn = f"arn:aws:iam::{ACCOUNT}:user/{path}session-1"
-    caller = who(iam(arn))
-    assert caller == AwsCaller(arn, ACCOUNT)
+def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(subtests: pytest.Subtests) -> None:
+    for path in [
+        "assumed-role/etl/",
+        "x/assumed-role/etl/",
+        "role/etl/",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/etl/",
+    ]:
+        with subtests.test(path=path):
+            arn = f"arn:aws:iam::{ACCOUNT}:user/{path}session-1"
+            caller = who(iam(arn))
+            assert caller == AwsCaller(arn, ACCOUNT)
 
 
-@pytest.mark.parametrize(
-    "arn",
-    [
+def test_a_principal_that_is_neither_a_role_nor_a_user_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for arn in [
         "",
         f"arn:aws:iam::{ACCOUNT}:root",
         f"arn:aws:sts::{ACCOUNT}:federated-user/etl",
@@ -124,11 +132,9 @@ def test_a_user_whose_path_imitates_an_assumed_role_stays_a_user(path: str) -> N
         f"arn:aws:iam::{ACCOUNT}:user/",
         f"arn:aws:iam::{ACCOUNT}:user/opérateur",
         f"arn:aws:iam::{ACCOUNT}:user/a b",
-    ],
-)
-def test_a_principal_that_is_neither_a_role_nor_a_user_is_refused(arn: str) -> None:
-    with pytest.raises(Unauthenticated):
-        who(iam(arn))
+    ]:
+        with subtests.test(arn=arn), pytest.raises(Unauthenticated):
+            who(iam(arn))
 
 
 def test_what_is_no_organisation_is_none() -> None:
@@ -157,6 +163,14 @@ def test_a_forged_gateway_event_through_direct_invoke_is_refused(changes: dict[s
         who(iam(**changes))
     assert refusal.value.cause == "event not from our gateway"
     assert "SigV4" in refusal.value.detail
+
+
+def test_a_gateways_event_through_an_alias_that_it_does_not_invoke_is_refused() -> None:
+    for arn in (f"{FUNCTION}:etl", f"{FUNCTION}:7", f"{FUNCTION}:$LATEST"):
+        with pytest.raises(Unauthenticated) as refusal:
+            who(iam(function_arn=arn))
+        assert "qualifier" in refusal.value.cause
+    assert who(iam(function_arn=FUNCTION)).kind == "aws"
 
 
 def test_a_forged_event_is_refused_whatever_bearer_token_comes_with_it() -> None:
@@ -213,9 +227,10 @@ def test_a_jwt_authorizer_s_claims_make_an_entra_caller() -> None:
     assert who(AwsJwtIdentity(claims, API, ACCOUNT)) == expected
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_a_jwt_authorizer_that_lets_others_in_does_not_make_them_callers(
+    subtests: pytest.Subtests,
+) -> None:
+    for changes in [
         {"iss": "https://evil.example"},
         {"iss": ""},
         {"aud": "[tokenvend other]"},
@@ -223,15 +238,11 @@ def test_a_jwt_authorizer_s_claims_make_an_entra_caller() -> None:
         {"aud": "other"},
         {"aud": ""},
         {"sub": ""},
-    ],
-    ids=str,
-)
-def test_a_jwt_authorizer_that_lets_others_in_does_not_make_them_callers(
-    changes: dict[str, str],
-) -> None:
-    claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", **changes}
-    with pytest.raises(Unauthenticated):
-        who(AwsJwtIdentity(claims, API, ACCOUNT))
+    ]:
+        with subtests.test(changes=changes):
+            claims = {"iss": GITHUB, "aud": "tokenvend", "sub": "repo:a/b", **changes}
+            with pytest.raises(Unauthenticated):
+                who(AwsJwtIdentity(claims, API, ACCOUNT))
 
 
 def test_a_forged_jwt_authorizer_event_is_refused() -> None:
@@ -244,9 +255,10 @@ def test_a_direct_invoke_is_the_alias() -> None:
     assert who(LambdaInvocation(f"{FUNCTION}:etl")) == LambdaCaller("etl", ACCOUNT)
 
 
-@pytest.mark.parametrize(
-    "arn",
-    [
+def test_an_invoke_through_anything_but_an_alias_of_ours_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for arn in [
         FUNCTION,
         f"{FUNCTION}:",
         f"{FUNCTION}:$LATEST",
@@ -258,11 +270,9 @@ def test_a_direct_invoke_is_the_alias() -> None:
         f"{FUNCTION}:etl".replace(":lambda:", ":states:"),
         "tokenvend:etl",
         "",
-    ],
-)
-def test_an_invoke_through_anything_but_an_alias_of_ours_is_refused(arn: str) -> None:
-    with pytest.raises(Unauthenticated):
-        who(LambdaInvocation(arn))
+    ]:
+        with subtests.test(arn=arn), pytest.raises(Unauthenticated):
+            who(LambdaInvocation(arn))
 
 
 def test_importing_the_callers_costs_no_cryptography_and_no_http_client() -> None:

@@ -44,6 +44,7 @@ CLAIMS: dict[str, Any] = {
     "exp": NOW + 300,
 }
 OURS = frozenset({"tokenvend"})
+GOOD = rsa_key().sign(CLAIMS)
 
 
 class Bench:
@@ -165,11 +166,12 @@ WRONG: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
-def test_a_token_with_a_wrong_claim_is_refused(bench: Bench, changes: dict[str, Any]) -> None:
-    with pytest.raises(Unauthenticated) as refusal:
-        bench.who({**CLAIMS, **changes})
-    assert refusal.value.cause
+def test_a_token_with_a_wrong_claim_is_refused(bench: Bench, subtests: pytest.Subtests) -> None:
+    for changes in WRONG.values():
+        with subtests.test(changes=changes):
+            with pytest.raises(Unauthenticated) as refusal:
+                bench.who({**CLAIMS, **changes})
+            assert refusal.value.cause
 
 
 HEADERS: dict[str, dict[str, Any]] = {
@@ -185,13 +187,14 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 def test_a_header_that_carries_points_to_or_changes_a_key_is_refused_without_a_request(
-    bench: Bench, header: dict[str, Any]
+    bench: Bench, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(Unauthenticated):
-        bench.who(CLAIMS, **header)
-    assert bench.sender.calls == []
+    for header in HEADERS.values():
+        with subtests.test(header=header):
+            with pytest.raises(Unauthenticated):
+                bench.who(CLAIMS, **header)
+            assert bench.sender.calls == []
 
 
 def forged(header: dict[str, Any], secret: bytes | None = None) -> str:
@@ -201,11 +204,14 @@ def forged(header: dict[str, Any], secret: bytes | None = None) -> str:
     return f"{signed}.{segment(mac)}"
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "nOnE", "", None, "RS512", "PS256", 1, []])
-def test_alg_none_and_others_are_refused_without_a_request(bench: Bench, algorithm: Any) -> None:
-    with pytest.raises(Unauthenticated):
-        bench.ask(f"Bearer {forged({'alg': algorithm, 'kid': 'rsa-1'})}")
-    assert bench.sender.calls == []
+def test_alg_none_and_others_are_refused_without_a_request(
+    bench: Bench, subtests: pytest.Subtests
+) -> None:
+    for algorithm in ["none", "None", "nOnE", "", None, "RS512", "PS256", 1, []]:
+        with subtests.test(algorithm=algorithm):
+            with pytest.raises(Unauthenticated):
+                bench.ask(f"Bearer {forged({'alg': algorithm, 'kid': 'rsa-1'})}")
+            assert bench.sender.calls == []
 
 
 def test_alg_none_with_an_empty_signature_is_refused(bench: Bench) -> None:
@@ -246,9 +252,10 @@ def test_a_tampered_token_is_refused(bench: Bench) -> None:
             bench.ask(f"Bearer {token}")
 
 
-@pytest.mark.parametrize(
-    "issuer",
-    [
+def test_the_issuer_of_an_unverified_token_never_starts_discovery(
+    bench: Bench, subtests: pytest.Subtests
+) -> None:
+    for issuer in [
         "https://evil.example",
         "http://169.254.169.254/latest/meta-data",
         GITHUB + "/",
@@ -259,30 +266,30 @@ def test_a_tampered_token_is_refused(bench: Bench) -> None:
         None,
         17,
         [GITHUB],
-    ],
-    ids=str,
-)
-def test_the_issuer_of_an_unverified_token_never_starts_discovery(
-    bench: Bench, issuer: Any
+    ]:
+        with subtests.test(issuer=issuer):
+            token = (
+                f"{segment({'alg': 'RS256', 'kid': 'k'})}.{segment({**CLAIMS, 'iss': issuer})}.AA"
+            )
+            with pytest.raises(Unauthenticated):
+                bench.ask(f"Bearer {token}")
+            assert bench.sender.calls == []
+
+
+def test_what_is_not_exactly_one_jwt_is_refused_without_a_request(
+    bench: Bench, subtests: pytest.Subtests
 ) -> None:
-    token = f"{segment({'alg': 'RS256', 'kid': 'k'})}.{segment({**CLAIMS, 'iss': issuer})}.AA"
-    with pytest.raises(Unauthenticated):
-        bench.ask(f"Bearer {token}")
-    assert bench.sender.calls == []
-
-
-@pytest.mark.parametrize(
-    "authorization",
-    [
+    for authorization in [
         "",
         "Bearer",
         "Bearer ",
         "Basic dXNlcjpwYXNz",
         "AWS4-HMAC-SHA256 Credential=AKIA/20270115/us-east-1/execute-api/aws4_request",
-        "Bearer a.b.c, Bearer a.b.c",
-        "Bearer a.b.c,Bearer a.b.c",
-        "Bearer a.b.c Bearer a.b.c",
-        "Bearer a.b.c\n",
+        f"Bearer {GOOD}, Bearer {GOOD}",
+        f"Bearer {GOOD},Bearer {GOOD}",
+        f"Bearer {GOOD} Bearer {GOOD}",
+        f"Bearer {GOOD}\n",
+        f"Bearer {rsa_key().sign({**CLAIMS, 'pad': 'x' * MAX_TOKEN})}",
         "Bearer a.b",
         "Bearer a.b.c.d",
         "Bearer a..c",
@@ -293,16 +300,12 @@ def test_the_issuer_of_an_unverified_token_never_starts_discovery(
         f"Bearer {segment([1])}.{segment(CLAIMS)}.AA",
         f"Bearer {segment({'alg': 'RS256', 'kid': 'k'})}.{segment([1])}.AA",
         f"Bearer {segment({'alg': 'RS256', 'kid': 'k'})}.{segment(b'1' * 5000)}.AA",
-    ],
-    ids=range(19),
-)
-def test_what_is_not_exactly_one_jwt_is_refused_without_a_request(
-    bench: Bench, authorization: str
-) -> None:
-    with pytest.raises(Unauthenticated) as refusal:
-        bench.ask(authorization)
-    assert bench.sender.calls == []
-    assert "Bearer" in str(refusal.value) or "bearer" in str(refusal.value)
+    ]:
+        with subtests.test(authorization=authorization):
+            with pytest.raises(Unauthenticated) as refusal:
+                bench.ask(authorization)
+            assert bench.sender.calls == []
+            assert "Bearer" in str(refusal.value) or "bearer" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import pytest
 from click.testing import CliRunner
 
 from tokenvend.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
@@ -25,10 +26,11 @@ def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
             yield (*names, name)
 
 
-@pytest.mark.parametrize("names", list(commands(main)), ids=" ".join)
-def test_help_has_an_example_and_fits_80_columns(names: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(main, [*names, "-h"], env={"COLUMNS": "80"})
-    assert result.exit_code == 0
-    assert "Example: " in result.output
-    assert " ".join(("tokenvend", *names)) in result.output
-    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+def test_help_has_an_example_and_fits_80_columns(subtests: pytest.Subtests) -> None:
+    for names in list(commands(main)):
+        with subtests.test(names=names):
+            result = CliRunner().invoke(main, [*names, "-h"], env={"COLUMNS": "80"})
+            assert result.exit_code == 0
+            assert "Example: " in result.output
+            assert " ".join(("tokenvend", *names)) in result.output
+            assert [line for line in result.output.splitlines() if len(line) > 80] == []

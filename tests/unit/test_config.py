@@ -183,9 +183,10 @@ def test_every_problem_is_reported_at_once_combinations_and_the_platforms_needs_
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for name, value in [
         ("UNIVERSE_DOMAIN", "evil.example/path"),
         ("UNIVERSE_DOMAIN", "googleapis.com:443"),
         ("GOOGLE_STS_REGION", "us-central1.evil.example"),
@@ -220,11 +221,10 @@ def test_every_problem_is_reported_at_once_combinations_and_the_platforms_needs_
         ("AUDIENCE", PROVIDER),
         ("AUDIENCE", "//mine.example/projects/12"),
         ("AUDIT_KEY", "short"),
-    ],
-)
-def test_a_setting_that_could_steer_a_request_elsewhere_is_refused(name: str, value: str) -> None:
-    told = problems("AWS", AWS, **{name: value})
-    assert told[0].startswith(f"TOKENVEND_{name} ")
+    ]:
+        with subtests.test(name=name, value=value):
+            told = problems("AWS", AWS, **{name: value})
+            assert told[0].startswith(f"TOKENVEND_{name} ")
 
 
 ENTRA = {"ENTRA_TENANTS": TENANT, "ENTRA_AUDIENCES": "api://one"}
@@ -232,15 +232,21 @@ TENANT_TWICE = issuer(issuer=f"https://{LOGIN}/{TENANT}/v2.0")
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/tokenvend"
 
 
-@pytest.mark.parametrize(
-    ("cloud", "environ", "changes", "told"),
-    [
+def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that_names_one(
+    subtests: pytest.Subtests,
+) -> None:
+    for cloud, environ, changes, told in [
         ("AWS", COMMON, {}, "AWS_REGION is missing"),
         ("Azure", COMMON, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is missing"),
         ("AWS", AWS, {**ENTRA, "EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH is for Azure"),
         ("AWS", AZURE | AWS, {}, "TOKENVEND_AZURE_FEDERATION_AUDIENCE is for Azure"),
         ("Azure", AZURE, {"AWS_ACCOUNT": ACCOUNT}, "TOKENVEND_AWS_ACCOUNT is for AWS"),
-        ("AWS", AWS, {"POLICY": "azure-appconfig:https://acme0.azconfig.io/k"}, "TOKENVEND_POLICY names"),
+        (
+            "AWS",
+            AWS,
+            {"POLICY": "azure-appconfig:https://acme0.azconfig.io/k"},
+            "TOKENVEND_POLICY names",
+        ),
         ("Azure", AZURE, {"POLICY": "ssm:/p"}, "TOKENVEND_POLICY names"),
         ("AWS", AWS, {"AWS_API_IDS": "a1b2"}, "TOKENVEND_AWS_API_IDS needs"),
         ("AWS", AWS, {"AWS_GATEWAY_ALIAS": "live"}, "TOKENVEND_AWS_GATEWAY_ALIAS needs"),
@@ -249,24 +255,47 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/tokenvend"
         ("AWS", AWS, {"ENTRA_ALLOW_USERS": "true"}, "TOKENVEND_ENTRA_ALLOW_USERS needs"),
         ("Azure", AZURE, {"EASY_AUTH": "true"}, "TOKENVEND_EASY_AUTH needs"),
         ("AWS", AWS, {"AWS_REGIONS": "eu-west-1"}, "TOKENVEND_AWS_REGIONS needs"),
-        ("AWS", AWS, {"AWS_UNSIGNED_AUDIENCE": "true"}, "TOKENVEND_AWS_UNSIGNED_AUDIENCE needs"),
-        ("AWS", AWS, {"AWS_ACCOUNT": "4" * 12, "AWS_ROLE_ARN": ROLE}, "TOKENVEND_AWS_ROLE_ARN is of another account"),
-        ("AWS", AWS, {"AWS_ROLE_ARN": ROLE.replace("aws", "aws-cn", 1)}, "TOKENVEND_AWS_ROLE_ARN is of another partition"),
-        ("AWS", AWS, {**ENTRA, "OIDC_ISSUERS": TENANT_TWICE}, "TOKENVEND_OIDC_ISSUERS holds an issuer twice"),
-        ("Azure", AZURE, {**ENTRA, "ENTRA_AUDIENCES": "api://a,api://federation"}, "TOKENVEND_ENTRA_AUDIENCES holds"),
-        ("Azure", AZURE, {"OIDC_ISSUERS": issuer(audiences=["api://federation"])}, "TOKENVEND_OIDC_ISSUERS holds"),
+        (
+            "AWS",
+            AWS,
+            {"AWS_UNSIGNED_AUDIENCE": "true"},
+            "TOKENVEND_AWS_UNSIGNED_AUDIENCE needs",
+        ),
+        (
+            "AWS",
+            AWS,
+            {"AWS_ACCOUNT": "4" * 12, "AWS_ROLE_ARN": ROLE},
+            "TOKENVEND_AWS_ROLE_ARN is of another account",
+        ),
+        (
+            "AWS",
+            AWS,
+            {"AWS_ROLE_ARN": ROLE.replace("aws", "aws-cn", 1)},
+            "TOKENVEND_AWS_ROLE_ARN is of another partition",
+        ),
+        (
+            "AWS",
+            AWS,
+            {**ENTRA, "OIDC_ISSUERS": TENANT_TWICE},
+            "TOKENVEND_OIDC_ISSUERS holds an issuer twice",
+        ),
+        (
+            "Azure",
+            AZURE,
+            {**ENTRA, "ENTRA_AUDIENCES": "api://a,api://federation"},
+            "TOKENVEND_ENTRA_AUDIENCES holds",
+        ),
+        (
+            "Azure",
+            AZURE,
+            {"OIDC_ISSUERS": issuer(audiences=["api://federation"])},
+            "TOKENVEND_OIDC_ISSUERS holds",
+        ),
         ("Azure", AZURE, {"AUDIENCE": "api://federation"}, "TOKENVEND_AUDIENCE holds"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that_names_one(
-    cloud: Cloud,
-    environ: Mapping[str, str],
-    changes: dict[str, str],
-    told: str,
-) -> None:
-    (problem,) = problems(cloud, environ, **changes)
-    assert problem.startswith(told)
+    ]:
+        with subtests.test(cloud=cloud, environ=environ, changes=changes, told=told):
+            (problem,) = problems(cloud, environ, **changes)
+            assert problem.startswith(told)
 
 
 def test_what_the_other_cloud_needs_may_stand_empty() -> None:

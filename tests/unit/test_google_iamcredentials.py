@@ -15,7 +15,6 @@ from tests.unit.sending import Script, said, script
 from tokenvend.errors import (
     Misconfigured,
     RateLimited,
-    TokenvendError,
     UpstreamRefused,
     UpstreamUnavailable,
 )
@@ -140,9 +139,8 @@ def test_the_request_reason_cannot_become_another_header(reason: str, sent: str 
     assert sender.calls[0].headers.get("X-Goog-Request-Reason") == sent
 
 
-@pytest.mark.parametrize(
-    "email",
-    [
+def test_a_name_that_is_no_email_never_enters_a_url(subtests: pytest.Subtests) -> None:
+    for email in [
         "../../v1/projects/-/serviceAccounts/x@y.iam.gserviceaccount.com",
         "a@b.iam.gserviceaccount.com/../c",
         "a@b.iam.gserviceaccount.com?x=",
@@ -153,18 +151,17 @@ def test_the_request_reason_cannot_become_another_header(reason: str, sent: str 
         "a@b.iam.gserviceaccount.com:signBlob",
         "",
         None,
-    ],
-)
-def test_a_name_that_is_no_email_never_enters_a_url(email: str | None) -> None:
-    sender = script(access_answer())
-    with pytest.raises(Misconfigured):
-        get_access(sender, dataclasses.replace(ACCESS, service_account=email))
-    if email is not None:
-        with pytest.raises(Misconfigured):
-            get_id(sender, dataclasses.replace(ID, service_account=email))
-        with pytest.raises(Misconfigured):
-            get_access(sender, dataclasses.replace(ACCESS, delegates=(DELEGATE, email)))
-    assert sender.calls == []
+    ]:
+        with subtests.test(email=email):
+            sender = script(access_answer())
+            with pytest.raises(Misconfigured):
+                get_access(sender, dataclasses.replace(ACCESS, service_account=email))
+            if email is not None:
+                with pytest.raises(Misconfigured):
+                    get_id(sender, dataclasses.replace(ID, service_account=email))
+                with pytest.raises(Misconfigured):
+                    get_access(sender, dataclasses.replace(ACCESS, delegates=(DELEGATE, email)))
+            assert sender.calls == []
 
 
 def test_a_universe_has_its_own_host() -> None:
@@ -174,9 +171,10 @@ def test_a_universe_has_its_own_host() -> None:
 # --- which answers are tokens --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "expires_at"),
-    [
+def test_expire_time_is_an_rfc_3339_time_and_never_beyond_what_was_asked(
+    subtests: pytest.Subtests,
+) -> None:
+    for text, expires_at in [
         (at(600), NOW + 600),
         (at(600).replace("Z", ".999999999Z"), NOW + 600),
         (at(600).replace("Z", ".5Z"), NOW + 600),
@@ -185,17 +183,13 @@ def test_a_universe_has_its_own_host() -> None:
         (at(600 - 7200).replace("Z", "-02:00"), NOW + 600),
         (at(901), NOW + 900),
         (at(10**9), NOW + 900),
-    ],
-)
-def test_expire_time_is_an_rfc_3339_time_and_never_beyond_what_was_asked(
-    text: str, expires_at: int
-) -> None:
-    assert get_access(script(access_answer(expireTime=text))).expires_at == expires_at
+    ]:
+        with subtests.test(text=text, expires_at=expires_at):
+            assert get_access(script(access_answer(expireTime=text))).expires_at == expires_at
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_threat_25_a_token_without_a_living_expiry_is_none(subtests: pytest.Subtests) -> None:
+    for text in [
         *(None, "", 5, True, NOW + 900, [at(900)], "soon"),
         at(900).removesuffix("Z"),
         at(900).replace("T", " "),
@@ -211,35 +205,35 @@ def test_expire_time_is_an_rfc_3339_time_and_never_beyond_what_was_asked(
         "1970-01-01T00:00:00Z",
         at(0),
         at(-1),
-    ],
-)
-def test_threat_25_a_token_without_a_living_expiry_is_none(text: Any) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        get_access(script(access_answer(expireTime=text)))
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        with subtests.test(text=text):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                get_access(script(access_answer(expireTime=text)))
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
-@pytest.mark.parametrize("token", [None, "", 5, "a b", "a\r\nb", "é", "x" * 20_000, ["a"]])
-@pytest.mark.parametrize("get", BOTH)
-def test_threat_25_what_cannot_be_a_token_is_none(
-    get: Callable[[Script], VendedToken], token: Any
+def test_threat_25_what_cannot_be_a_token_is_none(subtests: pytest.Subtests) -> None:
+    for token in [None, "", 5, "a b", "a\r\nb", "é", "x" * 20_000, ["a"]]:
+        for get in BOTH:
+            with subtests.test(token=token, get=get):
+                answer = said({"accessToken": token, "expireTime": at(900), "token": token})
+                with pytest.raises(UpstreamUnavailable):
+                    get(script(answer))
+
+
+def test_threat_25_garbage_is_no_token(subtests: pytest.Subtests) -> None:
+    for body in [b"", b"{", b"[]", b"null", b"\xff", b'"canary"', b"<html>"]:
+        for get in BOTH:
+            with subtests.test(body=body, get=get):
+                with pytest.raises(UpstreamUnavailable) as caught:
+                    get(script(Answer(200, {}, body)))
+                assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+
+
+def test_threat_25_an_id_token_for_another_audience_or_past_is_none(
+    subtests: pytest.Subtests,
 ) -> None:
-    answer = said({"accessToken": token, "expireTime": at(900), "token": token})
-    with pytest.raises(UpstreamUnavailable):
-        get(script(answer))
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"canary"', b"<html>"])
-@pytest.mark.parametrize("get", BOTH)
-def test_threat_25_garbage_is_no_token(get: Callable[[Script], VendedToken], body: bytes) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        get(script(Answer(200, {}, body)))
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
-
-
-@pytest.mark.parametrize(
-    "token",
-    [
+    for token in [
         id_token(aud="https://other.run.app"),
         id_token(aud=[AUDIENCE]),
         id_token(aud=...),
@@ -257,12 +251,11 @@ def test_threat_25_garbage_is_no_token(get: Callable[[Script], VendedToken], bod
         f"a.{segment(b'canary')}.c",
         f"a.{segment({'aud': AUDIENCE})}%.c",
         f"a.{segment(b'[' * 5000)}.c",
-    ],
-)
-def test_threat_25_an_id_token_for_another_audience_or_past_is_none(token: str) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        get_id(script(said({"token": token})))
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        with subtests.test(token=token):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                get_id(script(said({"token": token})))
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
 def test_an_id_token_is_never_thought_to_live_longer_than_an_hour() -> None:
@@ -337,17 +330,16 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "hint"), REFUSALS)
-@pytest.mark.parametrize("get", BOTH)
-def test_a_refusal_tells_the_operator_what_to_mend(
-    get: Callable[[Script], VendedToken], answer: Answer, hint: str
-) -> None:
-    with pytest.raises(UpstreamRefused) as caught:
-        get(script(answer))
-    assert hint in caught.value.cause
-    assert "operator" in caught.value.detail
-    assert EMAIL not in caught.value.detail
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+def test_a_refusal_tells_the_operator_what_to_mend(subtests: pytest.Subtests) -> None:
+    for answer, hint in REFUSALS:
+        for get in BOTH:
+            with subtests.test(answer=answer, hint=hint, get=get):
+                with pytest.raises(UpstreamRefused) as caught:
+                    get(script(answer))
+                assert hint in caught.value.cause
+                assert "operator" in caught.value.detail
+                assert EMAIL not in caught.value.detail
+                assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
 @pytest.mark.parametrize("get", BOTH)
@@ -357,27 +349,20 @@ def test_a_rejected_federated_token_is_told_apart(get: Callable[[Script], Vended
         get(script(refusal(401, "UNAUTHENTICATED", "canary")))
 
 
-@pytest.mark.parametrize(
-    ("answer", "error", "retry_after"),
-    [
+def test_what_passes_says_when_to_try_again(subtests: pytest.Subtests) -> None:
+    for answer, error, retry_after in [
         (refusal(429, "RESOURCE_EXHAUSTED", "canary"), RateLimited, 5),
         (Answer(429, {"retry-after": "17"}, b""), RateLimited, 17),
         (Answer(500, {}, b"canary"), UpstreamUnavailable, 5),
         (Answer(503, {"retry-after": "0"}, b"canary"), UpstreamUnavailable, 0),
         (Answer(302, {"location": "https://evil.example"}, b""), UpstreamUnavailable, 5),
-    ],
-)
-@pytest.mark.parametrize("get", BOTH)
-def test_what_passes_says_when_to_try_again(
-    get: Callable[[Script], VendedToken],
-    answer: Answer,
-    error: type[TokenvendError],
-    retry_after: int,
-) -> None:
-    with pytest.raises(error) as caught:
-        get(script(answer))
-    assert caught.value.retry_after == retry_after
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        for get in BOTH:
+            with subtests.test(answer=answer, error=error, retry_after=retry_after, get=get):
+                with pytest.raises(error) as caught:
+                    get(script(answer))
+                assert caught.value.retry_after == retry_after
+                assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
 def test_no_token_shows_in_call_or_result() -> None:

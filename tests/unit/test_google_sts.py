@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Script, said, script
-from tokenvend.errors import RateLimited, TokenvendError, UpstreamRefused, UpstreamUnavailable
+from tokenvend.errors import RateLimited, UpstreamRefused, UpstreamUnavailable
 from tokenvend.google import sts
 from tokenvend.model import FederatedToken, Secret, SubjectToken, SubjectTokenType
 from tokenvend.transport import Answer
@@ -102,9 +102,10 @@ def test_without_expires_in_a_dead_subject_gives_no_token() -> None:
         exchange(script(given(expires_in=...)), subject)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_threat_25_an_answer_that_is_no_living_token_is_unavailable(
+    subtests: pytest.Subtests,
+) -> None:
+    for answer in [
         *(given(expires_in=life) for life in NO_LIVES),
         *(given(access_token=token) for token in NO_TOKENS),
         given(token_type=...),
@@ -119,12 +120,11 @@ def test_without_expires_in_a_dead_subject_gives_no_token() -> None:
         Answer(
             200, {}, b'{"access_token": "ya29.canary", "token_type": "Bearer", "expires_in": NaN}'
         ),
-    ],
-)
-def test_threat_25_an_answer_that_is_no_living_token_is_unavailable(answer: Answer) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        exchange(script(answer))
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        with subtests.test(answer=answer):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                exchange(script(answer))
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
 @pytest.mark.parametrize("life", [1, 600, 3599, 3600, 43_200])
@@ -209,20 +209,20 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("code", "text", "hint"), REFUSALS)
-def test_a_refusal_tells_the_operator_what_to_mend(code: str, text: str, hint: str) -> None:
-    with pytest.raises(UpstreamRefused) as caught:
-        exchange(script(said({"error": code, "error_description": text}, 400)))
-    assert hint in caught.value.cause
-    assert code in caught.value.cause
-    assert "operator" in caught.value.detail
-    assert hint not in caught.value.detail
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+def test_a_refusal_tells_the_operator_what_to_mend(subtests: pytest.Subtests) -> None:
+    for code, text, hint in REFUSALS:
+        with subtests.test(code=code, text=text, hint=hint):
+            with pytest.raises(UpstreamRefused) as caught:
+                exchange(script(said({"error": code, "error_description": text}, 400)))
+            assert hint in caught.value.cause
+            assert code in caught.value.cause
+            assert "operator" in caught.value.detail
+            assert hint not in caught.value.detail
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_a_refusal_nobody_knows_is_still_one(subtests: pytest.Subtests) -> None:
+    for body in [
         b"",
         b"canary",
         b"[]",
@@ -230,18 +230,16 @@ def test_a_refusal_tells_the_operator_what_to_mend(code: str, text: str, hint: s
         b'{"error": "canary <script>", "error_description": 5}',
         b'{"error": null}',
         b'{"error": ["invalid_grant"], "error_description": {"a": "canary"}}',
-    ],
-)
-def test_a_refusal_nobody_knows_is_still_one(body: bytes) -> None:
-    with pytest.raises(UpstreamRefused) as caught:
-        exchange(script(Answer(400, {}, body)))
-    assert "status 400" in caught.value.cause
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        with subtests.test(body=body):
+            with pytest.raises(UpstreamRefused) as caught:
+                exchange(script(Answer(400, {}, body)))
+            assert "status 400" in caught.value.cause
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
-@pytest.mark.parametrize(
-    ("answer", "error", "retry_after"),
-    [
+def test_what_passes_says_when_to_try_again(subtests: pytest.Subtests) -> None:
+    for answer, error, retry_after in [
         (said({"error": "quota_exceeded"}, 429), RateLimited, 5),
         (said({"error": "quota_exceeded"}, 400), RateLimited, 5),
         (Answer(429, {"retry-after": "17"}, b""), RateLimited, 17),
@@ -260,15 +258,12 @@ def test_a_refusal_nobody_knows_is_still_one(body: bytes) -> None:
             UpstreamUnavailable,
             5,
         ),
-    ],
-)
-def test_what_passes_says_when_to_try_again(
-    answer: Answer, error: type[TokenvendError], retry_after: int
-) -> None:
-    with pytest.raises(error) as caught:
-        exchange(script(answer))
-    assert caught.value.retry_after == retry_after
-    assert "canary" not in f"{caught.value!r} {caught.value.cause}"
+    ]:
+        with subtests.test(answer=answer, error=error, retry_after=retry_after):
+            with pytest.raises(error) as caught:
+                exchange(script(answer))
+            assert caught.value.retry_after == retry_after
+            assert "canary" not in f"{caught.value!r} {caught.value.cause}"
 
 
 def test_no_token_shows_in_call_or_result() -> None:

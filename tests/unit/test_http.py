@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.issuing import NOW
 from tokenvend import __version__, errors
 from tokenvend.audit.chain import AuditLog, verify
 from tokenvend.endpoint import Endpoint
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tokenvend.http import Value, Visit
     from tokenvend.model import Caller, TokenRequest
 
-NOW = 1_800_000_000
 TOKEN = "ya29.canary-token"
 CALLER = AwsCaller("arn:aws:iam::111122223333:role/etl", "111122223333", "etl", "session")
 STRANGER = AwsCaller("arn:aws:iam::111122223333:role/other", "111122223333", "other", "session")

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from localcloud.aws import Accounts, sites
 from localcloud.faults import Clock as CloudClock
-from localcloud.web import Headers, Request, Response
+from localcloud.web import Router
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, deadline
-from tests.unit.sending import Script, script
+from tests.unit.sending import Embedded, Script, script
 from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
@@ -159,12 +159,13 @@ def test_a_signature_over_a_body_is_botocores(body: bytes, secret: str, query: s
     assert ours["Authorization"].endswith(f"Signature={signature}")
 
 
-@pytest.mark.parametrize("name", ["", "a", "a" * 65, "with space", "slash/ed", "a\nb", "ümlaut"])
-def test_a_name_that_aws_would_refuse_is_never_sent(name: str) -> None:
-    sender = script(xml(document()))
-    with pytest.raises(Misconfigured):
-        subject(sender).subject_token(Session("etl", name), deadline())
-    assert sender.calls == []
+def test_a_name_that_aws_would_refuse_is_never_sent(subtests: pytest.Subtests) -> None:
+    for name in ["", "a", "a" * 65, "with space", "slash/ed", "a\nb", "ümlaut"]:
+        with subtests.test(name=name):
+            sender = script(xml(document()))
+            with pytest.raises(Misconfigured):
+                subject(sender).subject_token(Session("etl", name), deadline())
+            assert sender.calls == []
 
 
 def test_a_roles_path_does_not_show_in_its_sessions() -> None:
@@ -284,9 +285,8 @@ FILE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + document(NAM
 GOOD = document()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_an_answer_that_is_not_exactly_aws_sts_own_is_no_session(subtests: pytest.Subtests) -> None:
+    for answer in [
         xml(BOMB),
         xml(FILE),
         xml(FILE.encode("utf-16")),
@@ -316,10 +316,9 @@ GOOD = document()
         xml(document(source="caller.somebody.else")),
         xml(document(source="")),
         xml(GOOD.replace("111122223333", "444455556666")),
-    ],
-)
-def test_an_answer_that_is_not_exactly_aws_sts_own_is_no_session(answer: Answer) -> None:
-    assert isinstance(outcome(answer), UpstreamUnavailable)
+    ]:
+        with subtests.test(answer=answer):
+            assert isinstance(outcome(answer), UpstreamUnavailable)
 
 
 @given(st.binary(max_size=400) | st.text('<>/!&;a"= \n', max_size=200).map(str.encode))
@@ -355,21 +354,19 @@ def test_a_missing_permission_is_named_with_what_mends_it(action: str, code: str
     assert f"403 AccessDenied ({action} is refused): the role's trust policy must" in error.cause
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "mending"),
-    [
+def test_a_refusal_says_what_to_mend(subtests: pytest.Subtests) -> None:
+    for status, code, mending in [
         (403, "ExpiredToken", "clock"),
         (403, "SignatureDoesNotMatch", "clock"),
         (403, "InvalidClientTokenId", "credentials"),
         (403, "RegionDisabledException", "region"),
         (400, "ValidationError", "TOKENVEND_AWS_ROLE_ARN"),
         (400, "SomethingNew", "CloudTrail"),
-    ],
-)
-def test_a_refusal_says_what_to_mend(status: int, code: str, mending: str) -> None:
-    error = outcome(refusal(status, code))
-    assert isinstance(error, UpstreamRefused)
-    assert mending in error.cause
+    ]:
+        with subtests.test(status=status, code=code, mending=mending):
+            error = outcome(refusal(status, code))
+            assert isinstance(error, UpstreamRefused)
+            assert mending in error.cause
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 302])
@@ -387,24 +384,13 @@ def test_neither_keys_nor_tokens_show_in_a_repr() -> None:
 
 
 class Aws:
-    """The embedded cloud's AWS STS as a `Sender`."""
+    """The embedded cloud's AWS STS."""
 
     def __init__(self) -> None:
         clock = CloudClock()
         self.accounts = Accounts(World.load().aws, clock)
         self.now = clock
-        self._sites = sites(self.accounts)
-
-    def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
-        assert repeatable
-        assert deadline.remaining() > 0
-        host, _, target = call.url.removeprefix("https://").partition("/")
-        headers = Headers([("Host", host), *call.headers.items()])
-        answer: Response = self._sites[host](
-            Request(call.method, host, f"/{target}", headers, call.body)
-        )
-        fields = {name.lower(): value for name, value in answer.headers}
-        return Answer(answer.status, fields, answer.body)
+        self.sender = Embedded(Router(sites(self.accounts)))
 
     def subject(self, role: str, session: str = "fn") -> AwsSessionIdentity:
         key = self.accounts.session(role, session)
@@ -414,7 +400,7 @@ class Aws:
             "AWS_SESSION_TOKEN": key.token,
         }
         own = AwsIdentity(environ, provider=AUDIENCE, region="us-east-1", now=self.now)
-        return AwsSessionIdentity(own, self, role=ROLE, size=8)
+        return AwsSessionIdentity(own, self.sender, role=ROLE, size=8)
 
 
 def test_a_strict_aws_sts_gives_the_session_and_confirms_who_it_is() -> None:
@@ -424,7 +410,7 @@ def test_a_strict_aws_sts_gives_the_session_and_confirms_who_it_is() -> None:
     headers = {field["key"]: field["value"] for field in request["headers"]}
     url = request["url"].replace(".com?", ".com/?")
     del headers["host"]
-    answer = aws.send(Call("POST", url, headers), deadline(), repeatable=True)
+    answer = aws.sender.send(Call("POST", url, headers), deadline(), repeatable=True)
     assert f"<Arn>arn:aws:sts::111122223333:assumed-role/tokenvend/{NAME}</Arn>" in (
         answer.body.decode()
     )

@@ -112,23 +112,21 @@ def test_endpoint_and_header_are_read_at_each_fetch(build: Build, clock: Clock) 
     assert sender.calls[1].headers == {"X-IDENTITY-HEADER": "2"}
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    [
+def test_a_mistyped_endpoint_is_a_setting_to_mend(build: Build, subtests: pytest.Subtests) -> None:
+    for endpoint in [
         "https://127.0.0.1/msi/token",
         "http://evil.example/msi/token",
         "http://10.0.0.1/msi/token",
         "http://localhost.evil.example/",
         "127.0.0.1:41741",
         "http://127.0.0.1/msi/token?x=y",
-    ],
-)
-def test_a_mistyped_endpoint_is_a_setting_to_mend(build: Build, endpoint: str) -> None:
-    sender = script(issued())
-    with pytest.raises(Misconfigured) as caught:
-        build({**APP_SERVICE, "IDENTITY_ENDPOINT": endpoint}, sender)(deadline())
-    assert "IDENTITY_ENDPOINT" in caught.value.cause
-    assert sender.calls == []
+    ]:
+        with subtests.test(endpoint=endpoint):
+            sender = script(issued())
+            with pytest.raises(Misconfigured) as caught:
+                build({**APP_SERVICE, "IDENTITY_ENDPOINT": endpoint}, sender)(deadline())
+            assert "IDENTITY_ENDPOINT" in caught.value.cause
+            assert sender.calls == []
 
 
 def test_an_endpoint_without_its_header_is_a_setting_to_mend(build: Build) -> None:
@@ -137,9 +135,8 @@ def test_an_endpoint_without_its_header_is_a_setting_to_mend(build: Build) -> No
     assert "IDENTITY_HEADER" in caught.value.cause
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "hint"),
-    [
+def test_each_refusal_names_what_to_do(build: Build, subtests: pytest.Subtests) -> None:
+    for status, error, hint in [
         (400, UpstreamRefused, "Application ID URI"),
         (401, UpstreamRefused, "IDENTITY_HEADER"),
         (403, UpstreamRefused, "refused"),
@@ -149,23 +146,21 @@ def test_an_endpoint_without_its_header_is_a_setting_to_mend(build: Build) -> No
         (302, UpstreamUnavailable, "302"),
         (500, UpstreamUnavailable, "500"),
         (503, UpstreamUnavailable, "503"),
-    ],
-)
-def test_each_refusal_names_what_to_do(
-    build: Build, status: int, error: type[TokenvendError], hint: str
-) -> None:
-    answer = said({"statusCode": status, "message": "message-canary"}, status, retry_after="7")
-    with pytest.raises(error) as caught:
-        build(APP_SERVICE, script(answer))(deadline())
-    assert hint in caught.value.cause
-    assert "canary" not in f"{caught.value} {caught.value.cause}"
-    if error is not UpstreamRefused:
-        assert caught.value.retry_after == 7
+    ]:
+        with subtests.test(status=status, error=error, hint=hint):
+            answer = said(
+                {"statusCode": status, "message": "message-canary"}, status, retry_after="7"
+            )
+            with pytest.raises(error) as caught:
+                build(APP_SERVICE, script(answer))(deadline())
+            assert hint in caught.value.cause
+            assert "canary" not in f"{caught.value} {caught.value.cause}"
+            if error is not UpstreamRefused:
+                assert caught.value.retry_after == 7
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_an_answer_without_a_living_jwt_is_none(build: Build, subtests: pytest.Subtests) -> None:
+    for answer in [
         Answer(200, {}, b""),
         Answer(200, {}, b"<html>canary"),
         said([]),
@@ -183,12 +178,11 @@ def test_each_refusal_names_what_to_do(
         issued(expires_on="-1"),
         issued(expires_on="9" * 20),
         issued(expires_on=str(NOW)),
-    ],
-)
-def test_an_answer_without_a_living_jwt_is_none(build: Build, answer: Answer) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        build(APP_SERVICE, script(answer))(deadline())
-    assert "canary" not in f"{caught.value} {caught.value.cause}"
+    ]:
+        with subtests.test(answer=answer):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                build(APP_SERVICE, script(answer))(deadline())
+            assert "canary" not in f"{caught.value} {caught.value.cause}"
 
 
 def test_expires_on_may_be_a_number(build: Build) -> None:
@@ -307,9 +301,10 @@ def test_the_token_file_is_read_at_each_use(build: Build, tmp_path: Path) -> Non
         assert (token.type, token.expires_at) == (SubjectTokenType.JWT, NOW + 600)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_a_file_without_a_living_jwt_is_a_setting_to_mend(
+    build: Build, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    for text in [
         "",
         "canary",
         "a.b.c",
@@ -326,17 +321,14 @@ def test_the_token_file_is_read_at_each_use(build: Build, tmp_path: Path) -> Non
         jwt(exp=NOW + 600) + "\nanother",
         jwt(exp=NOW + 600, pad="x" * 40_000),
         "\xff",
-    ],
-)
-def test_a_file_without_a_living_jwt_is_a_setting_to_mend(
-    build: Build, tmp_path: Path, text: str
-) -> None:
-    file = tmp_path / "token"
-    file.write_text(text)
-    with pytest.raises(Misconfigured) as caught:
-        build({"AZURE_FEDERATED_TOKEN_FILE": str(file)}, script())(deadline())
-    assert "AZURE_FEDERATED_TOKEN_FILE" in caught.value.cause
-    assert "canary" not in f"{caught.value} {caught.value.cause}"
+    ]:
+        with subtests.test(text=text):
+            file = tmp_path / "token"
+            file.write_text(text)
+            with pytest.raises(Misconfigured) as caught:
+                build({"AZURE_FEDERATED_TOKEN_FILE": str(file)}, script())(deadline())
+            assert "AZURE_FEDERATED_TOKEN_FILE" in caught.value.cause
+            assert "canary" not in f"{caught.value} {caught.value.cause}"
 
 
 def test_a_missing_file_is_a_setting_to_mend(build: Build, tmp_path: Path) -> None:

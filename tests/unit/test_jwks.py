@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -328,7 +329,9 @@ def test_discovery_that_names_another_issuer_or_host_leads_nowhere(
 
 
 def test_discovery_follows_no_redirect(bench: Bench) -> None:
-    bench.sender.pages[DISCOVERY] = Answer(301, {"location": "https://evil.example/"}, b"")
+    document = json.dumps({"issuer": ISSUER, "jwks_uri": KEYS_URL}).encode()
+    elsewhere = {"location": "https://evil.example/"}
+    bench.sender.pages[DISCOVERY] = Answer(301, elsewhere, document)
     with pytest.raises(UpstreamUnavailable):
         bench.has("rsa-1", DISCOVERED)
     assert bench.sender.urls == [DISCOVERY]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.mutants.run import Mutant, mutants
+from tests.mutants.run import mutants
 
 ROOT = Path(__file__).parents[2]
 LISTED = mutants()
 
 
-@pytest.mark.parametrize("mutant", LISTED, ids=lambda mutant: mutant.guard)
-def test_a_listed_guard_is_in_the_code_and_its_test_exists(mutant: Mutant) -> None:
-    assert mutant.fits(ROOT), f"{mutant.file} does not hold, exactly once: {mutant.old}"
-    assert mutant.new != mutant.old
-    file, _, name = mutant.test.partition("::")
-    assert name in (ROOT / file).read_text()
+def test_every_listed_guard_is_in_the_code_once_and_its_test_exists() -> None:
+    for mutant in LISTED:
+        assert mutant.fits(ROOT), f"{mutant.file} does not hold, exactly once: {mutant.old}"
+        assert mutant.new != mutant.old
+        file, _, name = mutant.test.partition("::")
+        assert not name or f"def {name}(" in (ROOT / file).read_text(), mutant.test
 
 
 def test_no_guard_is_listed_twice() -> None:

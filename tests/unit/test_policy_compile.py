@@ -121,9 +121,8 @@ def test_a_policy_error_shows_its_problems_to_the_operator_alone() -> None:
     assert caught.value.cause == ("acme.toml:1: `version` 3 is not known here; write version = 1")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_text_that_is_no_policy_is_refused(subtests: pytest.Subtests) -> None:
+    for text, expected in [
         ("", "1: `version` is missing"),
         ("version = 1\nversion = 1", "2: not valid TOML: Cannot overwrite a value"),
         ("version = ", "1: not valid TOML: Invalid value"),
@@ -145,15 +144,15 @@ def test_a_policy_error_shows_its_problems_to_the_operator_alone() -> None:
             "3: not valid TOML: Cannot declare ('grant',) twice; write [[grant]]",
         ),
         ('version = 1\nmode = "off"', '2: `mode` must be "enforce" or "shadow", not "off"'),
-    ],
-)
-def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
-    assert problems(text)[0].startswith(expected)
+    ]:
+        with subtests.test(text=text, expected=expected):
+            assert problems(text)[0].startswith(expected)
 
 
-@pytest.mark.parametrize(
-    ("caller", "expected"),
-    [
+def test_a_matcher_that_is_empty_or_too_wide_or_impossible_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for caller, expected in [
         ("", "`callers` is empty; write who may use the grant"),
         ("{}", "an empty matcher fits nobody"),
         ("1", "`callers` must list tables, not 1"),
@@ -226,19 +225,16 @@ def test_a_text_that_is_no_policy_is_refused(text: str, expected: str) -> None:
         ('{ issuer = "https://u@a.example", claims = { sub = "x" } }', "`issuer` must be the"),
         ('{ issuer = "https://a.example?x", claims = { sub = "x" } }', "`issuer` must be the"),
         ('{ claims = { sub = "x" } }', "`issuer` is missing"),
-    ],
-)
-def test_a_matcher_that_is_empty_or_too_wide_or_impossible_is_refused(
-    caller: str, expected: str
-) -> None:
-    assert any(
-        f'4: [[grant]] "landing": {expected}' in told for told in problems(with_caller(caller))
-    )
+    ]:
+        with subtests.test(caller=caller, expected=expected):
+            assert any(
+                f'4: [[grant]] "landing": {expected}' in told
+                for told in problems(with_caller(caller))
+            )
 
 
-@pytest.mark.parametrize(
-    "email",
-    [
+def test_a_service_account_that_could_bend_a_url_is_refused(subtests: pytest.Subtests) -> None:
+    for email in [
         "landing@acme.iam.gserviceaccount.com/../other",
         "../landing@acme.iam.gserviceaccount.com",
         "landing@acme.iam.gserviceaccount.com?alt=media",
@@ -250,17 +246,15 @@ def test_a_matcher_that_is_empty_or_too_wide_or_impossible_is_refused(
         "landing@acme.iam.gserviceaccount.com.evil.example",
         "*@acme.iam.gserviceaccount.com",
         "",
-    ],
-)
-def test_a_service_account_that_could_bend_a_url_is_refused(email: str) -> None:
-    told = problems(GRANT.replace("landing@acme.iam.gserviceaccount.com", email))
-    assert len(told) == 1
-    assert told[0].startswith('5: [[grant]] "landing": `service_account` must be an email')
+    ]:
+        with subtests.test(email=email):
+            told = problems(GRANT.replace("landing@acme.iam.gserviceaccount.com", email))
+            assert len(told) == 1
+            assert told[0].startswith('5: [[grant]] "landing": `service_account` must be an email')
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_an_absurd_lifetime_is_one_clear_error(subtests: pytest.Subtests) -> None:
+    for value in [
         "0s",
         "-1s",
         "3600",
@@ -279,26 +273,22 @@ def test_a_service_account_that_could_bend_a_url_is_refused(email: str) -> None:
         "+5s",
         "٣s",
         "5s\\n",
-    ],
-)
-def test_an_absurd_lifetime_is_one_clear_error(value: str) -> None:
-    told = problems(GRANT + f'max_lifetime = "{value}"')
-    assert len(told) == 1
-    assert told[0].startswith('8: [[grant]] "landing": `max_lifetime` must be')
+    ]:
+        with subtests.test(value=value):
+            told = problems(GRANT + f'max_lifetime = "{value}"')
+            assert len(told) == 1
+            assert told[0].startswith('8: [[grant]] "landing": `max_lifetime` must be')
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("1s", 1), ("900s", 900), ("15m", 900), ("1h", 3600), ("12h", 43_200)],
-)
-def test_lifetimes_are_whole_seconds_minutes_or_hours(value: str, seconds: int) -> None:
-    (grant,) = compile_policy(GRANT + f'max_lifetime = "{value}"').grants
-    assert grant.max_lifetime == seconds
+def test_lifetimes_are_whole_seconds_minutes_or_hours(subtests: pytest.Subtests) -> None:
+    for value, seconds in [("1s", 1), ("900s", 900), ("15m", 900), ("1h", 3600), ("12h", 43_200)]:
+        with subtests.test(value=value, seconds=seconds):
+            (grant,) = compile_policy(GRANT + f'max_lifetime = "{value}"').grants
+            assert grant.max_lifetime == seconds
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_a_wrong_line_in_a_grant_is_refused(subtests: pytest.Subtests) -> None:
+    for line, expected in [
         (
             "expire = 2030-01-01T00:00:00Z",
             '6: … unknown key "expire"; did you mean `expires`?',
@@ -330,18 +320,16 @@ def test_lifetimes_are_whole_seconds_minutes_or_hours(value: str, seconds: int) 
             'id_token = { audiences = ["a"], max_lifetime = "1h" }',
             '6: … unknown key "max_lifetime"; known: audiences',
         ),
-    ],
-)
-def test_a_wrong_line_in_a_grant_is_refused(line: str, expected: str) -> None:
-    assert any(
-        told.startswith(expected.replace("…", '[[grant]] "landing":'))
-        for told in problems(with_line(line))
-    )
+    ]:
+        with subtests.test(line=line, expected=expected):
+            assert any(
+                told.startswith(expected.replace("…", '[[grant]] "landing":'))
+                for told in problems(with_line(line))
+            )
 
 
-@pytest.mark.parametrize(
-    ("scopes", "expected"),
-    [
+def test_scopes_are_full_names_and_never_patterns(subtests: pytest.Subtests) -> None:
+    for scopes, expected in [
         ("[]", "`scopes` is empty; write the scopes"),
         ('"openid"', '`scopes` must be a list, not "openid"'),
         ("[1]", "`scopes` must list strings, not 1"),
@@ -349,11 +337,10 @@ def test_a_wrong_line_in_a_grant_is_refused(line: str, expected: str) -> None:
         ('["https://www.googleapis.com/auth/a https://x"]', "`scopes` must hold scopes like"),
         ('["http://www.googleapis.com/auth/a"]', "`scopes` must hold scopes like"),
         ('["https://www.googleapis.com/auth/*"]', "`scopes` must hold scopes like"),
-    ],
-)
-def test_scopes_are_full_names_and_never_patterns(scopes: str, expected: str) -> None:
-    text = GRANT.replace('["https://www.googleapis.com/auth/devstorage.read_only"]', scopes)
-    assert problems(text)[0].startswith(f'7: [[grant]] "landing": {expected}')
+    ]:
+        with subtests.test(scopes=scopes, expected=expected):
+            text = GRANT.replace('["https://www.googleapis.com/auth/devstorage.read_only"]', scopes)
+            assert problems(text)[0].startswith(f'7: [[grant]] "landing": {expected}')
 
 
 def test_a_name_stands_once() -> None:
@@ -361,10 +348,11 @@ def test_a_name_stands_once() -> None:
     assert told == ['8: [[grant]] "landing": the name "landing" is taken; choose another']
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "é", "a" * 101, "-a", "a\\n"])
-def test_a_name_that_no_request_could_ask_for_is_refused(name: str) -> None:
-    told = problems(GRANT.replace('name = "landing"', f'name = "{name}"'))
-    assert "`name` must be letters, digits" in told[0]
+def test_a_name_that_no_request_could_ask_for_is_refused(subtests: pytest.Subtests) -> None:
+    for name in ["", "a b", "a/b", "é", "a" * 101, "-a", "a\\n"]:
+        with subtests.test(name=name):
+            told = problems(GRANT.replace('name = "landing"', f'name = "{name}"'))
+            assert "`name` must be letters, digits" in told[0]
 
 
 def test_a_direct_grant_gives_no_id_token_and_takes_no_delegates() -> None:
@@ -432,9 +420,8 @@ roles = ["roles/storage.objectCreator"]
     ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
+def test_a_boundary_is_checked_in_full(subtests: pytest.Subtests) -> None:
+    for rule, expected in [
         ('bucket = "gs://x"\nroles = ["roles/a.b"]', "`bucket` must be a bucket's name"),
         ('roles = ["roles/a.b"]', "`bucket` is missing"),
         ('bucket = "acme"', "`roles` is missing"),
@@ -458,12 +445,11 @@ roles = ["roles/storage.objectCreator"]
             'bucket = "acme"\nroles = ["roles/a.b"]\nprefix = "{caller.session}/"',
             '`prefix` uses "{caller.session}"',
         ),
-    ],
-)
-def test_a_boundary_is_checked_in_full(rule: str, expected: str) -> None:
-    told = problems(GRANT + "[[grant.access_token.boundary]]\n" + rule)
-    assert len(told) == 2
-    assert any(f'"landing": {expected}' in each for each in told)
+    ]:
+        with subtests.test(rule=rule, expected=expected):
+            told = problems(GRANT + "[[grant.access_token.boundary]]\n" + rule)
+            assert len(told) == 2
+            assert any(f'"landing": {expected}' in each for each in told)
 
 
 def test_a_good_policy_loads_nothing_that_only_a_mistake_or_a_tool_needs() -> None:

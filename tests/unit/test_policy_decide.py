@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.issuing import NOW
 from tokenvend.errors import Denied
 from tokenvend.model import (
     AccessTokenRequest,
@@ -38,7 +39,6 @@ WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 LANDING = "landing@acme.iam.gserviceaccount.com"
 ORDERS = "orders@acme.iam.gserviceaccount.com"
-NOW = 1_800_000_000
 
 ETL = AwsCaller(f"arn:aws:iam::{ACCOUNT}:role/etl", ACCOUNT, "etl", session="anything")
 ALIAS = LambdaCaller("etl", ACCOUNT)
@@ -134,22 +134,18 @@ def test_the_first_grant_that_permits_the_whole_request_wins() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("scopes", "given"),
-    [
+def test_a_request_the_oauth_way_gets_what_the_grant_has_of_it(subtests: pytest.Subtests) -> None:
+    for scopes, given in [
         ((WRITE, "openid"), (WRITE,)),
         ((CLOUD_PLATFORM,), (READ, WRITE)),
         ((CLOUD_PLATFORM, "openid", READ), (READ, WRITE)),
         ((), (READ, WRITE)),
-    ],
-)
-def test_a_request_the_oauth_way_gets_what_the_grant_has_of_it(
-    scopes: tuple[str, ...], given: tuple[str, ...]
-) -> None:
-    asked = AccessTokenRequest(scopes=scopes, narrow=True)
-    got = decide(policy(grant()), ALIAS, asked, NOW).spec
-    assert isinstance(got, AccessTokenSpec)
-    assert got.scopes == given
+    ]:
+        with subtests.test(scopes=scopes, given=given):
+            asked = AccessTokenRequest(scopes=scopes, narrow=True)
+            got = decide(policy(grant()), ALIAS, asked, NOW).spec
+            assert isinstance(got, AccessTokenSpec)
+            assert got.scopes == given
 
 
 def test_a_request_the_oauth_way_for_nothing_the_grant_has_is_denied() -> None:
@@ -166,9 +162,8 @@ def test_two_grants_never_add_up() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("request_", "cause"),
-    [
+def test_a_denial_tells_the_operator_the_nearest_grant_and_why(subtests: pytest.Subtests) -> None:
+    for request_, cause in [
         (
             AccessTokenRequest(grant_name="other"),
             (f'the grant "other" does not exist, asked for by the caller "lambda:{ACCOUNT}:etl"'),
@@ -196,12 +191,9 @@ def test_two_grants_never_add_up() -> None:
             IdTokenRequest("https://orders.run.app"),
             'nearest grant "landing": it gives access tokens and the request is for an ID token',
         ),
-    ],
-)
-def test_a_denial_tells_the_operator_the_nearest_grant_and_why(
-    request_: TokenRequest, cause: str
-) -> None:
-    assert denial(policy(grant()), ALIAS, request_) == cause
+    ]:
+        with subtests.test(request_=request_, cause=cause):
+            assert denial(policy(grant()), ALIAS, request_) == cause
 
 
 def test_a_caller_without_a_grant_is_denied_whatever_it_asks() -> None:
@@ -224,9 +216,10 @@ def test_the_nearest_grant_is_the_one_that_failed_last() -> None:
     assert cause.startswith('nearest grant "near": its tokens live at most')
 
 
-@pytest.mark.parametrize(
-    "audience",
-    [
+def test_an_audience_cannot_leave_the_host_that_its_pattern_names(
+    subtests: pytest.Subtests,
+) -> None:
+    for audience in [
         "https://orders-x.run.app/",
         "https://orders-x.run.app:443",
         "http://orders-x.run.app",
@@ -244,10 +237,9 @@ def test_the_nearest_grant_is_the_one_that_failed_last() -> None:
         "https://orders-evil.example\\.run.app",
         "https://orders-evil.example%2f.run.app",
         "https://orders-evil.example\t.run.app",
-    ],
-)
-def test_an_audience_cannot_leave_the_host_that_its_pattern_names(audience: str) -> None:
-    assert denial(policy(grant(limits=ID_LIMITS)), ALIAS, IdTokenRequest(audience))
+    ]:
+        with subtests.test(audience=audience):
+            assert denial(policy(grant(limits=ID_LIMITS)), ALIAS, IdTokenRequest(audience))
 
 
 def test_a_grant_holds_from_its_first_second_to_before_its_last() -> None:
@@ -277,9 +269,8 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/"
 USER = f"arn:aws:iam::{ACCOUNT}:user/"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "arn", "account", "expected"),
-    [
+def test_an_aws_role_matches_roles_of_its_account_alone(subtests: pytest.Subtests) -> None:
+    for pattern, arn, account, expected in [
         (ROLE + "etl", ROLE + "etl", ACCOUNT, True),
         (ROLE + "etl", ROLE + "etl2", ACCOUNT, False),
         (ROLE + "etl", ROLE + "ETL", ACCOUNT, False),
@@ -296,15 +287,9 @@ USER = f"arn:aws:iam::{ACCOUNT}:user/"
         (ROLE + "*", USER + "role/etl", ACCOUNT, False),
         (ROLE + "*", "arn:aws:iam::" + ACCOUNT + ":user/x:role/etl", ACCOUNT, False),
         (ROLE + "*", "", "", False),
-    ],
-)
-def test_an_aws_role_matches_roles_of_its_account_alone(
-    pattern: str,
-    arn: str,
-    account: str,
-    expected: bool,
-) -> None:
-    assert fits(f'{{ aws_role = "{pattern}" }}', AwsCaller(arn, account)) is expected
+    ]:
+        with subtests.test(pattern=pattern, arn=arn, account=account, expected=expected):
+            assert fits(f'{{ aws_role = "{pattern}" }}', AwsCaller(arn, account)) is expected
 
 
 def test_an_iam_user_whose_path_imitates_an_assumed_role_matches_no_role() -> None:
@@ -330,9 +315,8 @@ def test_row_10_the_sessions_name_never_decides(session: str, grant_name: str | 
     assert decide(held, named, request, NOW) == decide(held, unnamed, request, NOW)
 
 
-@pytest.mark.parametrize(
-    ("caller", "arn", "organization", "expected"),
-    [
+def test_fields_of_one_aws_matcher_must_all_fit(subtests: pytest.Subtests) -> None:
+    for caller, arn, organization, expected in [
         (f'{{ aws_user = "{USER}ana" }}', USER + "ana", "", True),
         (f'{{ aws_user = "{USER}team/*" }}', USER + "team/ana", "", True),
         (f'{{ aws_user = "{USER}*" }}', USER + "team/ana", "", False),
@@ -362,20 +346,13 @@ def test_row_10_the_sessions_name_never_decides(session: str, grant_name: str | 
             "o-a1b2c3d4e5",
             False,
         ),
-    ],
-)
-def test_fields_of_one_aws_matcher_must_all_fit(
-    caller: str,
-    arn: str,
-    organization: str,
-    expected: bool,
-) -> None:
-    assert fits(caller, AwsCaller(arn, ACCOUNT, organization=organization)) is expected
+    ]:
+        with subtests.test(caller=caller, arn=arn, organization=organization, expected=expected):
+            assert fits(caller, AwsCaller(arn, ACCOUNT, organization=organization)) is expected
 
 
-@pytest.mark.parametrize(
-    ("fields", "caller", "expected"),
-    [
+def test_fields_of_one_entra_matcher_must_all_fit(subtests: pytest.Subtests) -> None:
+    for fields, caller, expected in [
         (f'entra_object = "{OBJECT}"', EntraCaller(TENANT, OBJECT, APP), True),
         (f'entra_object = "{OBJECT.upper()}"', EntraCaller(TENANT, OBJECT, APP), True),
         (f'entra_object = "{OBJECT}"', EntraCaller(TENANT.upper(), OBJECT.upper(), APP), True),
@@ -388,14 +365,9 @@ def test_fields_of_one_aws_matcher_must_all_fit(
         ('entra_role = "Vend"', EntraCaller(TENANT, OBJECT, APP), False),
         ('entra_role = ["a", "b"]', EntraCaller(TENANT, OBJECT, APP, frozenset("ab")), True),
         ('entra_role = ["a", "b"]', EntraCaller(TENANT, OBJECT, APP, frozenset("a")), False),
-    ],
-)
-def test_fields_of_one_entra_matcher_must_all_fit(
-    fields: str,
-    caller: EntraCaller,
-    expected: bool,
-) -> None:
-    assert fits(f'{{ entra_tenant = "{TENANT}", {fields} }}', caller) is expected
+    ]:
+        with subtests.test(fields=fields, caller=caller, expected=expected):
+            assert fits(f'{{ entra_tenant = "{TENANT}", {fields} }}', caller) is expected
 
 
 PERSON = EntraCaller(TENANT, OBJECT, APP, frozenset({"Vend"}), is_user=True)
@@ -441,9 +413,8 @@ def test_an_entra_user_is_one_person_however_narrowed_and_no_application(
     assert fits(matcher, person) is expected
 
 
-@pytest.mark.parametrize(
-    ("claims", "caller", "expected"),
-    [
+def test_fields_of_one_issuer_matcher_must_all_fit(subtests: pytest.Subtests) -> None:
+    for claims, caller, expected in [
         ('repository = "acme/etl"', OidcCaller(ISSUER, "s", (("repository", "acme/etl"),)), True),
         ('repository = "acme/etl"', OidcCaller(ISSUER, "s", (("repository", "acme/etl2"),)), False),
         ('repository = "acme/*"', OidcCaller(ISSUER, "s", (("repository", "acme/etl"),)), True),
@@ -469,14 +440,9 @@ def test_an_entra_user_is_one_person_however_narrowed_and_no_application(
             True,
         ),
         ('environment = "*", sub = "a*"', OidcCaller(ISSUER, "ab", (("environment", "x"),)), True),
-    ],
-)
-def test_fields_of_one_issuer_matcher_must_all_fit(
-    claims: str,
-    caller: OidcCaller,
-    expected: bool,
-) -> None:
-    assert fits(f'{{ issuer = "{ISSUER}", claims = {{ {claims} }} }}', caller) is expected
+    ]:
+        with subtests.test(claims=claims, caller=caller, expected=expected):
+            assert fits(f'{{ issuer = "{ISSUER}", claims = {{ {claims} }} }}', caller) is expected
 
 
 def test_a_matcher_of_one_cloud_never_fits_a_caller_of_another() -> None:
@@ -505,21 +471,19 @@ def test_matchers_of_one_grant_are_alternatives() -> None:
 # --- shadow mode ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("request_", "told"),
-    [
+def test_shadow_mode_lets_limits_pass_and_says_so(subtests: pytest.Subtests) -> None:
+    for request_, told in [
         (AccessTokenRequest(scopes=(READ, "openid")), 'its scopes do not include "openid"'),
         (AccessTokenRequest(lifetime=3600), "its tokens live at most 900 s and 3600 s were asked"),
         (AccessTokenRequest(), ""),
-    ],
-)
-def test_shadow_mode_lets_limits_pass_and_says_so(request_: AccessTokenRequest, told: str) -> None:
-    decision = decide(policy(grant(), mode="shadow"), ALIAS, request_, NOW)
-    assert told in decision.would_deny
-    assert bool(decision.would_deny) is bool(told)
-    assert isinstance(decision.spec, AccessTokenSpec)
-    assert set(decision.spec.scopes) == set(request_.scopes or (READ, WRITE))
-    assert decision.spec.lifetime == (request_.lifetime or 900)
+    ]:
+        with subtests.test(request_=request_, told=told):
+            decision = decide(policy(grant(), mode="shadow"), ALIAS, request_, NOW)
+            assert told in decision.would_deny
+            assert bool(decision.would_deny) is bool(told)
+            assert isinstance(decision.spec, AccessTokenSpec)
+            assert set(decision.spec.scopes) == set(request_.scopes or (READ, WRITE))
+            assert decision.spec.lifetime == (request_.lifetime or 900)
 
 
 def test_shadow_mode_lets_dates_and_audiences_pass_together() -> None:
@@ -532,18 +496,16 @@ def test_shadow_mode_lets_dates_and_audiences_pass_together() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("caller", "request_"),
-    [
+def test_shadow_mode_never_relaxes_who_and_what_for(subtests: pytest.Subtests) -> None:
+    for caller, request_ in [
         (LambdaCaller("stranger", ACCOUNT), AccessTokenRequest()),
         (ALIAS, AccessTokenRequest(ORDERS)),
         (ALIAS, AccessTokenRequest(grant_name="other")),
         (ALIAS, AccessTokenRequest(lifetime=43_201)),
         (ALIAS, IdTokenRequest("https://orders-x.run.app")),
-    ],
-)
-def test_shadow_mode_never_relaxes_who_and_what_for(caller: Caller, request_: TokenRequest) -> None:
-    assert denial(policy(grant(), mode="shadow"), caller, request_)
+    ]:
+        with subtests.test(caller=caller, request_=request_):
+            assert denial(policy(grant(), mode="shadow"), caller, request_)
 
 
 IAM = "https://www.googleapis.com/auth/iam"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.unit.issuing import NOW
 from tokenvend.model import AccessTokenRequest, AwsCaller
 from tokenvend.policy import compile_policy
 from tokenvend.policy.callers import KEYS
@@ -14,7 +15,6 @@ from tokenvend.policy.review.lint import RULES, lint
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
 POLICY, CASES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-NOW = 1_800_000_000
 
 
 def test_the_worked_example_loads_without_findings() -> None:

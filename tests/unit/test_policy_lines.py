@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenvend.policy.reading.lines import find_lines
+
+if TYPE_CHECKING:
+    import pytest
 
 TOML = '''# a comment = "with [[brackets]]"
 version = 1
@@ -40,9 +43,8 @@ bucket = \'c\'
 '''
 
 
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
+def test_toml_keys_are_found_on_their_line(subtests: pytest.Subtests) -> None:
+    for path, line in [
         (("version",), 2),
         (("quoted.key",), 3),
         (("quoted.key", "inner"), 3),
@@ -65,11 +67,10 @@ bucket = \'c\'
         (("grant", 1, "access_token", "boundary", 1, "bucket"), 26),
         (("grant", 1, "access_token", "nothing"), 21),
         (("nothing",), 1),
-    ],
-)
-def test_toml_keys_are_found_on_their_line(path: tuple[str | int, ...], line: int) -> None:
-    assert tomllib.loads(TOML)
-    assert find_lines(TOML).of(path) == line
+    ]:
+        with subtests.test(path=path, line=line):
+            assert tomllib.loads(TOML)
+            assert find_lines(TOML).of(path) == line
 
 
 def test_json_keys_are_found_on_their_line() -> None:

@@ -9,6 +9,7 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.issuing import NOW
 from tokenvend.errors import Denied
 from tokenvend.model import (
     AccessTokenRequest,
@@ -41,7 +42,6 @@ ISSUER = "https://issuer.example"
 SCOPES = ["openid", "email", "https://www.googleapis.com/auth/pubsub"]
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 ACCOUNTS = ["a@acme.iam.gserviceaccount.com", "b@acme.iam.gserviceaccount.com"]
-NOW = 1_800_000_000
 
 _words = st.sampled_from(["a", "b", "ab", "a-b"])
 _globs = st.sampled_from(["a", "b", "a*", "*b", "*-*", "a*b", "*"])

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.issuing import NOW
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -36,7 +37,6 @@ from tokenvend.policy.review.sarif import to_sarif
 from tokenvend.policy.review.scopes import known_scopes
 from tokenvend.policy.values import IMPERSONATING, MAX_AUDIENCE
 
-NOW = 1_800_000_000
 ROLE = "arn:aws:iam::111122223333:role/"
 TENANT = 'entra_tenant = "aaaaaaaa-0000-0000-0000-000000000000"'
 OBJECT = 'entra_object = "bbbbbbbb-0000-0000-0000-000000000000"'
@@ -74,9 +74,8 @@ def test_a_careful_policy_has_no_findings() -> None:
     assert found(POLICY) == []
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
+def test_lint_finds(subtests: pytest.Subtests) -> None:
+    for old, new, expected in [
         ("version = 1", "version = 2", ("invalid", "error", 1)),
         (f"{ROLE}etl-*", f"{ROLE}*", ("wide-caller", "warning", 5)),
         (f"{ROLE}etl-*", f"{ROLE}a*b", ("wide-caller", "warning", 5)),
@@ -160,11 +159,10 @@ def test_a_careful_policy_has_no_findings() -> None:
             ("expires-soon", "note", 5),
         ),
         ('name = "landing"', 'name = "landing"\nexpires = 2040-01-01T00:00:00Z', None),
-    ],
-)
-def test_lint_finds(old: str, new: str, expected: tuple[str, str, int] | None) -> None:
-    assert old in POLICY
-    assert found(POLICY.replace(old, new)) == ([] if expected is None else [expected])
+    ]:
+        with subtests.test(old=old, new=new, expected=expected):
+            assert old in POLICY
+            assert found(POLICY.replace(old, new)) == ([] if expected is None else [expected])
 
 
 @pytest.mark.parametrize(
@@ -246,9 +244,8 @@ def test_what_a_covered_pattern_fits_the_wide_one_fits(
     assert one.covers(one)
 
 
-@pytest.mark.parametrize(
-    ("wide", "narrow", "expected"),
-    [
+def test_coverage_of_matchers(subtests: pytest.Subtests) -> None:
+    for wide, narrow, expected in [
         (f'aws_role = "{ROLE}a*"', f'aws_role = "{ROLE}ab*"', True),
         (f'aws_role = "{ROLE}ab*"', f'aws_role = "{ROLE}a*"', False),
         ('aws_account = "111122223333"', f'aws_role = "{ROLE}a*"', True),
@@ -271,14 +268,15 @@ def test_what_a_covered_pattern_fits_the_wide_one_fits(
             'issuer = "https://i", claims = { sub = "ab" }',
             False,
         ),
-    ],
-)
-def test_coverage_of_matchers(wide: str, narrow: str, *, expected: bool) -> None:
-    one, two = (
-        compile_policy(POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher)).grants[0].callers[0]
-        for matcher in (wide, narrow)
-    )
-    assert covers(one, two) is expected
+    ]:
+        with subtests.test(wide=wide, narrow=narrow, expected=expected):
+            one, two = (
+                compile_policy(POLICY.replace(f'aws_role = "{ROLE}etl-*"', matcher))
+                .grants[0]
+                .callers[0]
+                for matcher in (wide, narrow)
+            )
+            assert covers(one, two) is expected
 
 
 # --- explain --------------------------------------------------------------------------------------
@@ -470,9 +468,10 @@ def test_what_only_shadow_mode_lets_pass_is_no_expected_grant() -> None:
     assert "only because of shadow mode" in results[0].got
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_case_file_with_a_mistake_proves_nothing_and_is_refused(
+    subtests: pytest.Subtests,
+) -> None:
+    for text, expected in [
         ("", "1: `case` is missing; write [[case]] tables"),
         ("case = []", "1: `case` is empty; write [[case]] tables"),
         ("[[case]]", "1: [[case]] number 1: `caller` is missing"),
@@ -503,12 +502,11 @@ def test_what_only_shadow_mode_lets_pass_is_no_expected_grant() -> None:
             CASES.replace(f"{ROLE}etl-1", "etl"),
             '11: [[case]] "etl gets no hour": `aws_role` must be the ARN of a role',
         ),
-    ],
-)
-def test_a_case_file_with_a_mistake_proves_nothing_and_is_refused(text: str, expected: str) -> None:
-    with pytest.raises(PolicyError) as caught:
-        read_cases(text)
-    assert str(caught.value.problems[0]).startswith(expected)
+    ]:
+        with subtests.test(text=text, expected=expected):
+            with pytest.raises(PolicyError) as caught:
+                read_cases(text)
+            assert str(caught.value.problems[0]).startswith(expected)
 
 
 # --- diff -----------------------------------------------------------------------------------------
@@ -682,9 +680,8 @@ def test_a_policy_that_loads_fits_the_schema(old: str, new: str) -> None:
     assert fits_schema(text)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+def test_what_the_compiler_refuses_the_schema_marks_too(subtests: pytest.Subtests) -> None:
+    for old, new in [
         ("version = 1", "version = 2"),
         ("version = 1", "version = 1\nmod = 1"),
         ('name = "orders"', 'nam = "orders"'),
@@ -701,13 +698,12 @@ def test_a_policy_that_loads_fits_the_schema(old: str, new: str) -> None:
         ('audiences = ["https://orders.a.run.app"]', "audiences = []"),
         ('"15m"', '"15"'),
         (READ, "devstorage.read_only"),
-    ],
-)
-def test_what_the_compiler_refuses_the_schema_marks_too(old: str, new: str) -> None:
-    text = POLICY.replace(old, new)
-    with pytest.raises(PolicyError):
-        compile_policy(text)
-    assert not fits_schema(text)
+    ]:
+        with subtests.test(old=old, new=new):
+            text = POLICY.replace(old, new)
+            with pytest.raises(PolicyError):
+                compile_policy(text)
+            assert not fits_schema(text)
 
 
 def test_findings_and_explanations_are_plain_data() -> None:

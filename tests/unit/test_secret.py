@@ -17,9 +17,8 @@ from tokenvend.model import FederatedToken, Secret
 VALUE = "ya29.very-secret"
 
 
-@pytest.mark.parametrize(
-    "show",
-    [
+def test_no_way_of_showing_a_secret_shows_its_value(subtests: pytest.Subtests) -> None:
+    for show in [
         repr,
         str,
         lambda s: f"{s}",
@@ -29,11 +28,10 @@ VALUE = "ya29.very-secret"
         lambda s: repr(copy.deepcopy({"token": s})),
         lambda s: json.dumps({"token": s}, default=str),
         lambda s: logging.LogRecord("n", 20, "p", 1, "%s", (s,), None).getMessage(),
-    ],
-)
-def test_no_way_of_showing_a_secret_shows_its_value(show: object) -> None:
-    assert callable(show)
-    assert VALUE not in show(Secret(VALUE))
+    ]:
+        with subtests.test(show=show):
+            assert callable(show)
+            assert VALUE not in show(Secret(VALUE))
 
 
 def test_a_secret_cannot_be_pickled() -> None:

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from tests.unit.issuing import NOW, Clock, deadline
-from tokenvend.app.aws import build_aws
-from tokenvend.app.common import Machine
+from tests.simulation import IAM, IDENTITY, ISSUERS, LATENCY, STS, TENANT, World
 from tokenvend.audit.record import AuditRecord
-from tokenvend.cache import Cache
 from tokenvend.deadline import Deadline
-from tokenvend.errors import DeadlineExceeded, UpstreamUnavailable
-from tokenvend.google.refusals import FederatedTokenRejected
-from tokenvend.http import Backend
+from tokenvend.errors import DeadlineExceeded
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
     EntraCaller,
-    FederatedToken,
     IdTokenRequest,
     LambdaCaller,
     OidcCaller,
-    Secret,
-    Session,
-    SubjectToken,
-    SubjectTokenType,
-    TokenSpec,
-    VendedToken,
 )
-from tokenvend.service import owner_of_vended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenvend.model import Caller, TokenRequest
     from tokenvend.service import Vending
+    from tokenvend.transport import Call
 
-TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 APP = "5b2b7c5e-8f7b-4d53-a0a4-4d6f3c2e1b0a"
 A, B = "a@acme.iam.gserviceaccount.com", "b@acme.iam.gserviceaccount.com"
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
@@ -71,12 +59,10 @@ attribute = "caller"
 [grant.access_token]
 scopes = ["{READ}"]
 """
-POLICY = "version = 1" + "".join(
-    [
-        *(GRANT.format(name=name, tenant=TENANT, app=APP, read=READ, query=QUERY) for name in "ab"),
-        *(BRANCHES.format(name=name) for name in ("app", "web")),
-    ]
+PLAIN = "version = 1" + "".join(
+    GRANT.format(name=name, tenant=TENANT, app=APP, read=READ, query=QUERY) for name in "ab"
 )
+POLICY = PLAIN + "".join(BRANCHES.format(name=name) for name in ("app", "web"))
 
 
 def branch(repository: str, name: str) -> OidcCaller:
@@ -85,70 +71,36 @@ def branch(repository: str, name: str) -> OidcCaller:
     return OidcCaller(ISSUER, f"repo:acme/{repository}:ref:refs/heads/{name}", claims)
 
 
-@dataclass
-class Google:
-    """Mints a token of its own for every call; `gate` holds a mint until a test opens it."""
-
-    minted: list[TokenSpec] = field(default_factory=list)
-    exchanges: int = 0
-    bridged: str = ""
-    gate: threading.Event = field(default_factory=threading.Event)
-    numbers: count[int] = field(default_factory=count)
-
-    def exchange(
-        self, subject: SubjectToken, scopes: tuple[str, ...], deadline: Deadline
-    ) -> FederatedToken:
-        self.exchanges += 1
-        return FederatedToken(Secret(f"federated-{next(self.numbers)}"), NOW, NOW + 3600)
-
-    def generate(
-        self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
-    ) -> VendedToken:
-        self.gate.wait(deadline.remaining())
-        self.minted.append(grant)
-        return VendedToken(Secret(f"token-{next(self.numbers)}"), grant, NOW, NOW + 3600)
-
-    def subject_token(self, deadline: Deadline) -> SubjectToken:
-        return SubjectToken(Secret("proof"), SubjectTokenType.JWT, NOW + 300, self.bridged)
+@pytest.fixture
+def world() -> World:
+    return World(policy=PLAIN)
 
 
-SETTINGS = {
-    "TOKENVEND_GOOGLE_PROVIDER": (
-        "//iam.googleapis.com/projects/123456789012/locations/global/"
-        "workloadIdentityPools/tokenvend/providers/aws-prod"
-    ),
-    "TOKENVEND_AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/tokenvend",
-    "AWS_REGION": "eu-west-1",
-}
+@pytest.fixture
+def opened(world: World, tmp_path: Path) -> Callable[..., Vending]:
+    """What `build_aws` wires, on a simulated world."""
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+
+    def build(entries: int = 1024) -> Vending:
+        return world.on_aws(path, CACHE_ENTRIES=str(entries)).vending
+
+    return build
 
 
-def vending(google: Google, tmp_path: Path, size: int = 1024) -> Vending:
-    """What `build_aws` wires, with another Google and another AWS behind it."""
-    policy = tmp_path / "policy.toml"
-    policy.write_text(POLICY)
-    settings = {"TOKENVEND_POLICY": str(policy), "TOKENVEND_CACHE_ENTRIES": str(size)}
-    api = build_aws(SETTINGS | settings, Machine(lambda *_: None, pytest.fail))
-    assert isinstance(api.state, Backend)
-    wired = api.state.vending
-    mint = replace(
-        wired.mint,
-        identity=google.subject_token,
-        session_identity=lambda _, deadline: google.subject_token(deadline),
-        exchange=google.exchange,
-        impersonate=google.generate,
-    )
-    return replace(wired, mint=mint)
+def recorded(
+    world: World, service: Vending, caller: Caller, request: TokenRequest
+) -> tuple[str, AuditRecord, float]:
+    """The token, its record and the seconds that it took of nine."""
+    record, clocks = AuditRecord("r", "t"), world.clocks
+    began = clocks.steady
+    deadline = Deadline.after(9, clocks.monotonic)
+    token = service.vend(caller, request, int(clocks.wall), deadline, record)
+    return token.value.reveal(), record, clocks.steady - began
 
 
-def recorded(service: Vending, caller: Caller, request: TokenRequest) -> AuditRecord:
-    record = AuditRecord("r", "t")
-    service.vend(caller, request, NOW, deadline(), record)
-    return record
-
-
-def vend(service: Vending, caller: Caller, request: TokenRequest) -> str:
-    record = AuditRecord("r", "t")
-    return service.vend(caller, request, NOW, deadline(), record).value.reveal()
+def vend(world: World, service: Vending, caller: Caller, request: TokenRequest) -> str:
+    return recorded(world, service, caller, request)[0]
 
 
 def role(name: str, session: str = "s") -> AwsCaller:
@@ -180,17 +132,15 @@ REQUESTS: tuple[TokenRequest, ...] = (
 
 
 def test_row_21_no_two_callers_and_no_two_requests_share_a_token(
-    tmp_path: Path,
+    world: World, opened: Callable[..., Vending]
 ) -> None:
-    google = Google()
-    google.gate.set()
-    service = vending(google, tmp_path)
+    service = opened()
     asked = [(caller, request) for caller in CALLERS for request in REQUESTS]
-    first = [vend(service, caller, request) for caller, request in asked]
+    first = [vend(world, service, caller, request) for caller, request in asked]
     assert len(set(first)) == len(asked)
-    again = [vend(service, caller, request) for caller, request in asked]
+    again = [vend(world, service, caller, request) for caller, request in asked]
     assert again == first
-    assert len(google.minted) == len(asked)
+    assert world.asked.count(IAM) == len(asked)
 
 
 @pytest.mark.parametrize(
@@ -198,201 +148,136 @@ def test_row_21_no_two_callers_and_no_two_requests_share_a_token(
     [AccessTokenRequest(service_account=A), IdTokenRequest("https://a.example", service_account=A)],
     ids=["access token", "ID token"],
 )
-def test_a_crowd_costs_one_mint_for_id_tokens_too(request_: TokenRequest, tmp_path: Path) -> None:
-    google = Google()
-    service = vending(google, tmp_path)
+def test_a_crowd_costs_one_mint_for_id_tokens_too(
+    world: World, opened: Callable[..., Vending], request_: TokenRequest
+) -> None:
+    service, gate = opened(), threading.Event()
+    world.before = lambda *_: assert_opens(gate)
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(vend, service, CALLERS[0], request_) for _ in range(8)]
-        google.gate.set()
+        waiting = [pool.submit(vend, world, service, CALLERS[0], request_) for _ in range(8)]
+        gate.set()
         tokens = {each.result() for each in waiting}
     assert len(tokens) == 1
-    assert len(google.minted) == 1
+    assert world.asked.count(IAM) == 1
+
+
+def assert_opens(gate: threading.Event) -> None:
+    assert gate.wait(10)
 
 
 def test_a_caller_who_varies_its_session_name_pushes_nobody_out_of_the_cache(
-    tmp_path: Path,
+    world: World, opened: Callable[..., Vending]
 ) -> None:
-    google = Google()
-    google.gate.set()
-    service = vending(google, tmp_path, size=2)
+    service = opened(2)
     victim, request = role("victim"), AccessTokenRequest(service_account=A)
-    before = vend(service, victim, request)
+    before = vend(world, service, victim, request)
     for number in range(50):
-        vend(service, role("attacker", f"session-{number}"), request)
-    assert vend(service, victim, request) == before
-    assert len(google.minted) == 2
+        vend(world, service, role("attacker", f"session-{number}"), request)
+    assert vend(world, service, victim, request) == before
+    assert world.asked.count(IAM) == 2
 
 
 def test_a_caller_who_asks_for_many_lifetimes_pushes_out_its_own_tokens_alone(
-    tmp_path: Path,
+    world: World, opened: Callable[..., Vending]
 ) -> None:
-    google = Google()
-    google.gate.set()
-    service = vending(google, tmp_path, size=4)
+    service, request = opened(4), AccessTokenRequest(service_account=A)
     victims = [role("victim"), role("other")]
-    before = [vend(service, each, AccessTokenRequest(service_account=A)) for each in victims]
+    before = [vend(world, service, each, request) for each in victims]
     for lifetime in range(60, 90):
-        vend(service, role("attacker"), AccessTokenRequest(service_account=A, lifetime=lifetime))
-    after = [vend(service, each, AccessTokenRequest(service_account=A)) for each in victims]
-    assert after == before
+        wish = AccessTokenRequest(service_account=A, lifetime=lifetime)
+        vend(world, service, role("attacker"), wish)
+    assert [vend(world, service, each, request) for each in victims] == before
 
 
-def test_whoever_makes_branches_pushes_nobody_out_of_any_cache(tmp_path: Path) -> None:
-    google = Google()
-    google.gate.set()
-    service = vending(google, tmp_path, size=6)
-    main, etl = branch("app", "main"), role("etl")
-    request = AccessTokenRequest()
-    ours = AccessTokenRequest(grant_name="a")
-    before = vend(service, main, request), vend(service, etl, ours)
+def test_whoever_makes_branches_pushes_nobody_out_of_any_cache(
+    world: World, opened: Callable[..., Vending]
+) -> None:
+    service = opened(6)
+    ours = (
+        (branch("app", "main"), AccessTokenRequest()),
+        (role("etl"), AccessTokenRequest(grant_name="a")),
+    )
+    before = [vend(world, service, *each) for each in ours]
     for number in range(50):
-        vend(service, branch("web", f"made-up-{number}"), request)
-    assert (vend(service, main, request), vend(service, etl, ours)) == before
-    # Nor did it lose the federated tokens that they were minted with.
-    exchanges = google.exchanges
-    vend(service, main, AccessTokenRequest(lifetime=901))
-    vend(service, etl, AccessTokenRequest(grant_name="a", lifetime=901))
-    assert google.exchanges == exchanges
+        vend(world, service, branch("web", f"made-up-{number}"), AccessTokenRequest())
+    assert [vend(world, service, *each) for each in ours] == before
+    # Nor did it lose the sessions and federated tokens that they were minted with.
+    world.asked.clear()
+    for caller, request in ours:
+        vend(world, service, caller, replace(request, lifetime=901))
+    assert set(world.asked) == {IAM}
 
 
 # --- an upstream that hangs ----------------------------------------------------------------------
 
 
-def timed(service: Vending, clock: Clock) -> Vending:
-    """The same with caches that go by a clock to move."""
+def test_a_hung_exchange_costs_its_share_and_shows(
+    world: World, opened: Callable[..., Vending]
+) -> None:
+    service, late = opened(), f"{STS} had not answered when the time was up"
 
-    def life(token: FederatedToken | VendedToken) -> tuple[int, int]:
-        return token.issued_at, token.expires_at
+    def ask(**more: int) -> tuple[str, str, float]:
+        request = AccessTokenRequest(grant_name="a", **more)
+        _, record, took = recorded(world, service, role("etl"), request)
+        return record.cache, record.bridged, took
 
-    federated = Cache[Session, FederatedToken](
-        life=life, now=clock, owner=lambda each: each, size=64
-    )
-    vended = Cache[tuple[str, TokenSpec], VendedToken](
-        life=life, now=clock, owner=owner_of_vended, size=64
-    )
-    return replace(
-        service, vended_tokens=vended, mint=replace(service.mint, federated_tokens=federated)
-    )
-
-
-@dataclass
-class Hung(Google):
-    """From `hangs` on the exchange takes all the time it is given; `waited` is that clock."""
-
-    hangs: bool = False
-    waited: float = 0.0
-
-    def exchange(
-        self, subject: SubjectToken, scopes: tuple[str, ...], deadline: Deadline
-    ) -> FederatedToken:
-        if self.hangs:
-            self.waited += deadline.remaining()
-            raise DeadlineExceeded(cause="sts.googleapis.com had not answered")
-        return super().exchange(subject, scopes, deadline)
-
-    def generate(
-        self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
-    ) -> VendedToken:
-        if deadline.remaining() <= 0:
-            raise DeadlineExceeded(cause="nothing was left to impersonate in")
-        return super().generate(federated, grant, deadline, reason)
-
-
-def test_a_hung_exchange_costs_its_share_and_shows(tmp_path: Path) -> None:
-    google, clock = Hung(), Clock()
-    google.gate.set()
-    service = timed(vending(google, tmp_path), clock)
-
-    def record(request: TokenRequest, seconds: float = 9) -> AuditRecord:
-        made = AuditRecord("r", "t")
-        request_deadline = Deadline.after(seconds, lambda: google.waited)
-        service.vend(role("etl"), request, NOW, request_deadline, made)
-        return made
-
-    assert record(AccessTokenRequest(grant_name="a")).bridged == ""
-    google.hangs = True
-    clock.now += 3000
-    fresh = record(AccessTokenRequest(grant_name="a", lifetime=901))
-    assert (fresh.cache, fresh.bridged) == ("miss", "sts.googleapis.com had not answered")
-    assert google.waited == pytest.approx(3)
+    assert ask()[:2] == ("miss", "")
+    world.sick = (STS, "drip")
+    world.clocks.pass_(3000)
+    assert ask(lifetime=901) == ("miss", late, pytest.approx(3 + LATENCY))
     # Both are at hand: each level keeps the most of what it was lent for its own work.
-    clock.now += 200
-    google.waited = 0
-    both = record(AccessTokenRequest(grant_name="a"))
-    assert (both.cache, both.bridged) == ("miss", "sts.googleapis.com had not answered")
-    assert google.waited == pytest.approx(1)
-    clock.now += 390
+    world.clocks.pass_(200)
+    assert ask() == ("miss", late, pytest.approx(1 + LATENCY))
+    world.clocks.pass_(390)
     with pytest.raises(DeadlineExceeded):
-        record(AccessTokenRequest(grant_name="a", lifetime=902))
+        ask(lifetime=902)
 
 
-def test_an_identity_that_had_to_be_bridged_shows_in_the_record(tmp_path: Path) -> None:
-    google = Google(bridged="managed identity endpoint: status 500")
-    google.gate.set()
-    told = recorded(vending(google, tmp_path), role("etl"), AccessTokenRequest(grant_name="a"))
+def test_an_identity_that_had_to_be_bridged_shows_in_the_record(world: World) -> None:
+    service = world.on_azure(**ISSUERS).vending
+    caller = EntraCaller(TENANT, "9a4a7c5e-8f7b-4d53-a0a4-4d6f3c2e1b02", APP)
+    vend(world, service, caller, AccessTokenRequest(grant_name="a"))
+    world.clocks.pass_(50_000)
+    world.sick = (IDENTITY, "500")
+    _, told, _ = recorded(world, service, caller, AccessTokenRequest(grant_name="a"))
     assert (told.cache, told.bridged) == ("miss", "managed identity endpoint: status 500")
 
 
-def test_a_bridged_token_is_not_told_as_a_hit(tmp_path: Path) -> None:
-    class Down(Google):
-        def generate(
-            self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
-        ) -> VendedToken:
-            if self.minted:
-                raise UpstreamUnavailable(cause="iamcredentials: status 503")
-            return super().generate(federated, grant, deadline, reason)
-
-    google, clock = Down(), Clock()
-    google.gate.set()
-    service = timed(vending(google, tmp_path), clock)
-    request = AccessTokenRequest(service_account=A)
-    assert recorded(service, role("etl"), request).cache == "miss"
-    assert recorded(service, role("etl"), request).cache == "hit"
-    clock.now += 3000
-    told = recorded(service, role("etl"), request)
-    assert (told.cache, told.bridged) == ("bridged", "iamcredentials: status 503")
+def test_a_bridged_token_is_not_told_as_a_hit(world: World, opened: Callable[..., Vending]) -> None:
+    service, request = opened(), AccessTokenRequest(service_account=A)
+    told = []
+    for sick, seconds in ((None, 0), (None, 0), ((IAM, "500"), 3000)):
+        world.sick = sick
+        world.clocks.pass_(seconds)
+        record = recorded(world, service, role("etl"), request)[1]
+        told.append((record.cache, record.bridged))
+    assert told == [("miss", ""), ("hit", ""), ("bridged", "impersonation: status 500")]
 
 
 def test_a_rejected_federated_token_costs_one_exchange_whoever_else_held_it(
-    tmp_path: Path,
+    world: World, opened: Callable[..., Vending]
 ) -> None:
-    class Remade(Google):
-        """Its provider was made anew: the first federated token counts no more."""
+    """The provider was made anew. While one is refused, another is too, and exchanges anew."""
+    service, remade = opened(), threading.Event()
 
-        def generate(
-            self, federated: FederatedToken, grant: TokenSpec, deadline: Deadline, reason: str
-        ) -> VendedToken:
-            if federated.value == Secret("federated-0"):
-                # While the first is being refused, another is refused too and exchanges anew.
-                if grant.service_account == A:
-                    vend(service, role("etl"), AccessTokenRequest(service_account=B))
-                raise FederatedTokenRejected("no")
-            return super().generate(federated, grant, deadline, reason)
+    def refuse_what_was_held(host: str, call: Call, _: Deadline) -> None:
+        if host == IAM and A in call.url and not remade.is_set():
+            remade.set()
+            world.expire("federated")
+            vend(world, service, role("etl"), AccessTokenRequest(service_account=B))
 
-    google = Remade()
-    google.gate.set()
-    service = vending(google, tmp_path)
-    vend(service, role("etl"), AccessTokenRequest(service_account=A))
-    assert google.exchanges == 2
+    world.before = refuse_what_was_held
+    vend(world, service, role("etl"), AccessTokenRequest(service_account=A))
+    assert remade.is_set()
+    assert world.asked.count(STS) == 2
 
 
 def test_a_leaked_federated_token_can_do_nothing_but_impersonate(
-    tmp_path: Path,
+    world: World, opened: Callable[..., Vending]
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    class Recording(Google):
-        def exchange(
-            self, subject: SubjectToken, scopes: tuple[str, ...], deadline: Deadline
-        ) -> FederatedToken:
-            asked.append(scopes)
-            return super().exchange(subject, scopes, deadline)
-
-    google = Recording()
-    google.gate.set()
     for request in REQUESTS:
-        vend(vending(google, tmp_path), CALLERS[0], request)
-    assert set(asked) == {("https://www.googleapis.com/auth/iam",)}
+        vend(world, opened(), CALLERS[0], request)
+    assert set(world.scopes) == {"https://www.googleapis.com/auth/iam"}
 
 
 class Template(yaml.SafeLoader):

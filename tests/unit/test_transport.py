@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.unit.issuing import NOW
 from tests.unit.upstream import answer, upstream
 from tokenvend.deadline import Deadline
 from tokenvend.errors import DeadlineExceeded, Misconfigured, TokenvendError, UpstreamUnavailable
@@ -32,7 +33,6 @@ from tokenvend.transport.egress import (
     matches_host,
 )
 
-NOW = 1_800_000_000
 CANARY = "ya29.canary-that-must-not-leak"
 
 
@@ -165,14 +165,16 @@ def test_the_environment_changes_nothing(
 EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"))
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_a_host_that_is_not_listed_is_not_called(
+    open_transport: Callable[..., Transport], subtests: pytest.Subtests
+) -> None:
+    for url in [
         "https://evil.example/",
         "https://sts.googleapis.com.evil.example/",
         "https://sts.googleapis.com@evil.example/",
         "https://evil.example\\@sts.googleapis.com/",
         "https://user:pass@sts.googleapis.com/",
+        "https://user:pass@sts.eu-west-1.amazonaws.com/",
         "https://sts.googleapis.com:8443/",
         "https://sts.googleapis.com./",
         "https://STS.googleapis.com/",
@@ -192,28 +194,22 @@ EGRESS = Egress(hosts=("sts.googleapis.com", "*.amazonaws.com"))
         "file:///etc/passwd",
         "https:///v1/token",
         "",
-    ],
-)
-def test_a_host_that_is_not_listed_is_not_called(
-    open_transport: Callable[..., Transport], url: str
-) -> None:
-    with pytest.raises(Misconfigured):
-        open_transport(EGRESS).send(Call("GET", url), soon(), repeatable=True)
+    ]:
+        with subtests.test(url=url), pytest.raises(Misconfigured):
+            open_transport(EGRESS).send(Call("GET", url), soon(), repeatable=True)
 
 
-@pytest.mark.parametrize(
-    ("host", "pattern", "matches"),
-    [
+def test_host_patterns_match_whole_names(subtests: pytest.Subtests) -> None:
+    for host, pattern, matches in [
         ("sts.googleapis.com", "sts.googleapis.com", True),
         ("sts.us-east-1.amazonaws.com", "*.amazonaws.com", True),
         ("amazonaws.com", "*.amazonaws.com", False),
         ("xamazonaws.com", "*.amazonaws.com", False),
         ("sts.googleapis.com", "", False),
         ("sts.googleapis.com", "*", False),
-    ],
-)
-def test_host_patterns_match_whole_names(host: str, pattern: str, matches: bool) -> None:
-    assert matches_host(host, (pattern,)) is matches
+    ]:
+        with subtests.test(host=host, pattern=pattern, matches=matches):
+            assert matches_host(host, (pattern,)) is matches
 
 
 @pytest.mark.parametrize("value", ["Bearer ya29.ü", "a\r\nX-Other: b", "a\x00"])
@@ -366,9 +362,8 @@ def test_what_no_proxy_names_is_reached_without_it(
     assert proxy.connections == 0
 
 
-@pytest.mark.parametrize(
-    ("entry", "covered", "others"),
-    [
+def test_no_proxy_is_read_as_curl_and_requests_read_it(subtests: pytest.Subtests) -> None:
+    for entry, covered, others in [
         ("*", ["a.example", "10.0.0.1"], []),
         ("", [], ["a.example", "10.0.0.1"]),
         ("a.example", ["a.example", "b.a.example"], ["xa.example", "a.example.evil", "example"]),
@@ -384,13 +379,12 @@ def test_what_no_proxy_names_is_reached_without_it(
         ("fd00::/8", ["fd12::1"], ["fe80::1", "10.0.0.1"]),
         ("[::1]", ["::1"], ["::2"]),
         ("[::1]:443", ["::1"], ["::2"]),
-    ],
-)
-def test_no_proxy_is_read_as_curl_and_requests_read_it(
-    entry: str, covered: list[str], others: list[str]
-) -> None:
-    assert [host for host in covered if not bypasses_proxy(host, 443, ("x.test", entry))] == []
-    assert [host for host in others if bypasses_proxy(host, 443, ("x.test", entry))] == []
+    ]:
+        with subtests.test(entry=entry, covered=covered, others=others):
+            assert [
+                host for host in covered if not bypasses_proxy(host, 443, ("x.test", entry))
+            ] == []
+            assert [host for host in others if bypasses_proxy(host, 443, ("x.test", entry))] == []
 
 
 # --- answers that are not to be had --------------------------------------------------------------
@@ -499,11 +493,12 @@ def test_a_compressed_answer_is_not_unpacked(transport: Transport, fields: list[
     assert "compressed" in caught.value.cause
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b"[" * 100_000])
-def test_garbage_is_not_json(body: bytes) -> None:
-    with pytest.raises(UpstreamUnavailable) as caught:
-        Answer(200, {}, body).json()
-    assert caught.value.__context__ is None
+def test_garbage_is_not_json(subtests: pytest.Subtests) -> None:
+    for body in [b"", b"{", b"<html>", b"\xff", b"[" * 100_000]:
+        with subtests.test(body=body):
+            with pytest.raises(UpstreamUnavailable) as caught:
+                Answer(200, {}, body).json()
+            assert caught.value.__context__ is None
 
 
 # --- retries -------------------------------------------------------------------------------------
@@ -549,9 +544,8 @@ def test_retry_after_beyond_the_deadline_ends_the_tries(transport: Transport, pa
     assert pace.slept == []
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
+def test_retry_after_is_read_strictly(subtests: pytest.Subtests) -> None:
+    for value, seconds in [
         ("0", 0),
         ("120", 120),
         ("9999999999", 3600),
@@ -563,10 +557,9 @@ def test_retry_after_beyond_the_deadline_ends_the_tries(transport: Transport, pa
         (formatdate(NOW + 10, usegmt=True), 10),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
         ("Fri, 99 Dec 9999 23:59:59 GMT", None),
-    ],
-)
-def test_retry_after_is_read_strictly(value: str, seconds: int | None) -> None:
-    assert retry_after({"retry-after": value}, NOW) == seconds
+    ]:
+        with subtests.test(value=value, seconds=seconds):
+            assert retry_after({"retry-after": value}, NOW) == seconds
 
 
 # --- kept connections ----------------------------------------------------------------------------
@@ -635,7 +628,7 @@ def test_two_connections_that_died_silently_in_a_freeze_cost_no_time(
         pace.now += 3600
         started = time.monotonic()
         got = transport.send(Call("GET", site.http), soon(), repeatable=False)
-        assert time.monotonic() - started < 0.3
+        assert time.monotonic() - started < 2, "a dead one was waited for"
         thawed.set()
     assert got.body == b"fresh"
     assert site.connections == 3
@@ -684,7 +677,7 @@ def test_a_dead_connection_takes_its_idle_siblings_with_it(transport: Transport)
         idle_pair(transport, site.http)
         with pytest.raises(DeadlineExceeded):
             transport.send(Call("GET", site.http), soon(0.1), repeatable=True)
-        got = transport.send(Call("GET", site.http), soon(0.3), repeatable=False)
+        got = transport.send(Call("GET", site.http), soon(3), repeatable=False)
         over.set()
     assert got.body == b"fresh"
 
@@ -765,7 +758,7 @@ def test_a_dripping_server_cannot_hold_past_the_deadline(
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             transport.send(Call("GET", url), soon(0.2), repeatable=True)
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 2
     assert not drip.finished
 
 
@@ -791,8 +784,10 @@ def test_who_takes_no_byte_of_a_call_cannot_hold_past_the_deadline(transport: Tr
 
     with upstream(greeting=deaf) as site:
         call = Call("POST", site.http, body=bytes(32 * 1024 * 1024))
+        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             transport.send(call, soon(0.2), repeatable=True)
+        assert time.monotonic() - began < 2
         released.set()
 
 
@@ -817,7 +812,7 @@ def test_eight_dead_addresses_cannot_hold_past_the_deadline(
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         transport.send(Call("GET", "http://localhost"), soon(0.4), repeatable=True)
-    assert 0.3 < time.monotonic() - started < 0.5
+    assert 0.3 < time.monotonic() - started < 1.5
 
 
 def test_a_living_address_behind_dead_ones_is_reached(
@@ -826,7 +821,7 @@ def test_a_living_address_behind_dead_ones_is_reached(
     with upstream(answer(200, b"ok")) as site:
         living = (*dead[:4], ("127.0.0.1", site.port))
         transport = open_transport(resolve=lambda *_, **__: [dead, dead, dead, living])
-        got = transport.send(Call("GET", "http://localhost"), soon(0.4), repeatable=False)
+        got = transport.send(Call("GET", "http://localhost"), soon(1), repeatable=False)
     assert got.body == b"ok"
 
 
@@ -852,8 +847,9 @@ def test_a_try_that_hangs_leaves_time_for_a_second_one(
         with ThreadPoolExecutor(2) as pool:
             connect = pool.submit(seconds, connecting, "http://localhost")
             read = pool.submit(seconds, open_transport(), slow.http)
-            assert 2 <= connect.result() < 2.5
-            assert 4 <= read.result() < 4.5
+            # One hung, and the second try was answered.
+            assert 2 <= connect.result() < 4
+            assert 4 <= read.result() < 8
         over.set()
 
 
@@ -873,7 +869,7 @@ def test_a_name_lookup_that_hangs_cannot_hold_past_the_deadline(
     for _ in range(3):
         with pytest.raises(DeadlineExceeded):
             transport.send(Call("GET", "http://localhost"), soon(0.1), repeatable=True)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 3
     # An outage must not leave a thread behind with every request.
     assert asked == ["localhost"]
     released.set()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 Step = bytes | Callable[[socket.socket], None]
 
@@ -16,6 +18,18 @@ def answer(status: int = 200, body: bytes = b"", *headers: str) -> bytes:
     """An HTTP/1.1 answer on the wire."""
     fields = [f"HTTP/1.1 {status} Whatever", *headers, f"Content-Length: {len(body)}"]
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + body
+
+
+def container_keys(key: str, seconds: float) -> bytes:
+    """Container credentials (ECS, EKS Pod Identity, SnapStart) that expire in `seconds`."""
+    expiry = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, UTC)
+    body = {
+        "AccessKeyId": key,
+        "SecretAccessKey": "secret",
+        "Token": "session",
+        "Expiration": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return answer(200, json.dumps(body).encode(), "Content-Type: application/json")
 
 
 @dataclass
@@ -84,7 +98,10 @@ def receive(connection: socket.socket) -> bytes:
         if name.lower() == b"content-length":
             length = int(value)
     while len(body) < length:
-        body += connection.recv(65536)
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b""
+        body += chunk
     return head + b"\r\n\r\n" + body
 
 

@@ -1,40 +1,72 @@
 """A world without sockets or waiting: clocks that stand still until something takes time, and
 upstreams that answer as Google, AWS, Entra and Azure do, or hang, drip, refuse or reset.
 
-The application on it is the real one, built by `tokenvend.app`; only the network and the clocks
-below it are the world's. Every token that a simulated upstream gives is known by its value, so that
-a test can ask of any token whether it is alive, whose it is and what it is for.
+The application on it is the real one, built by `tokenvend.app` (`on_aws`, `on_azure`); only the
+network and the clocks below it are the world's. Every token that a simulated upstream gives is
+known by its value, so that a test can ask of any token whether it is alive, whose it is and what it
+is for.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.unit.issuing import NOW, page, rsa_key
+from tests.unit.issuing import NOW, PROVIDER, page, rsa_key
+from tokenvend.app.aws import build_aws
+from tokenvend.app.azure import build_azure
+from tokenvend.app.common import Machine
+from tokenvend.http import Backend
 from tokenvend.transport import Answer
 from tokenvend.transport.connections import READ_TIMEOUT
 from tokenvend.wire.objects import rfc3339
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokenvend.deadline import Deadline
+    from tokenvend.http import Api
+    from tokenvend.service import Vending
     from tokenvend.transport import Call
 
-PROVIDER = (
-    "//iam.googleapis.com/projects/111/locations/global/workloadIdentityPools/pool/providers/test"
-)
 STS, IAM = "sts.googleapis.com", "iamcredentials.googleapis.com"
 AWS_STS, ENTRA = "sts.us-east-1.amazonaws.com", "login.microsoftonline.com"
 ISSUER = "issuer.example"
 IDENTITY, BLOB = "127.0.0.1:4141", "acmepolicies.blob.core.windows.net"
-TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+TENANT, AUDIENCE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "5b2b7c5e-8f7b-4d53-a0a4-4d6f3c2e1b0a"
+ACCOUNT, API, ALIAS = "111122223333", "a1b2c3d4e5", "live"
+FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:vend"
 FAULTS = ("hang", "drip", "refuse", "reset", "garbage", "500", "429")
 # Seconds that an answer takes where nothing is wrong.
 LATENCY = 0.02
+
+COMMON = {"TOKENVEND_GOOGLE_PROVIDER": PROVIDER}
+AWS = COMMON | {
+    "AWS_REGION": "us-east-1",
+    "AWS_LAMBDA_FUNCTION_NAME": "vend",
+    "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE77",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_SESSION_TOKEN": "own",
+    "TOKENVEND_AWS_ACCOUNT": ACCOUNT,
+    "TOKENVEND_AWS_API_IDS": API,
+    "TOKENVEND_AWS_GATEWAY_ALIAS": ALIAS,
+    "TOKENVEND_AWS_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/vend",
+}
+AZURE = COMMON | {
+    "TOKENVEND_AZURE_FEDERATION_AUDIENCE": "api://federation",
+    "IDENTITY_ENDPOINT": f"http://{IDENTITY}/msi/token",
+    "IDENTITY_HEADER": "header",
+}
+# Who may call, where a test lets others in than the platform does.
+ISSUERS = {
+    "ENTRA_TENANTS": TENANT,
+    "ENTRA_AUDIENCES": AUDIENCE,
+    "OIDC_ISSUERS": json.dumps([{"issuer": f"https://{ISSUER}", "audiences": ["tokenvend"]}]),
+}
 
 
 @dataclass
@@ -71,10 +103,35 @@ class Given:
 
 
 @dataclass
+class Deployment:
+    """A function that runs, its records and what its operator is told. `sink_fails`: no record is
+    taken.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
+    sink_fails: bool = False
+    api: Api = field(init=False)
+
+    def write(self, line: str, _: object) -> None:
+        """The sink."""
+        if self.sink_fails:
+            raise OSError("disk full")
+        self.records.append(json.loads(line))
+
+    @property
+    def vending(self) -> Vending:
+        """What stands behind its doors."""
+        assert isinstance(self.api.state, Backend)
+        return self.api.state.vending
+
+
+@dataclass
 class World:
     """Upstreams by host, and what they have given. `federated_life`: seconds. `sick`: the one
     upstream that is not well, and how. `answered_at`, `failed_at`: epoch seconds of a host's last
-    answer in health, and of the latest end of its last failure.
+    answer in health, and of the latest end of its last failure. `asked`: every host that was
+    called; `scopes`: those of every exchange. `before` sees each call first.
     """
 
     clocks: Clocks = field(default_factory=Clocks)
@@ -84,12 +141,48 @@ class World:
     given: dict[str, Given] = field(default_factory=dict)
     answered_at: dict[str, float] = field(default_factory=dict)
     failed_at: dict[str, float] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    scopes: list[str] = field(default_factory=list)
+    before: Callable[[str, Call, Deadline], None] = lambda *_: None
+
+    def on_aws(self, policy: Path, environ: Mapping[str, str] = AWS, **more: str) -> Deployment:
+        """The function on AWS with the policy in this file; `more` lacks its TOKENVEND_."""
+        return self._deployed(build_aws, environ, str(policy), more)
+
+    def on_azure(
+        self, policy: str = f"azure-blob:https://{BLOB}/policies/policy.toml", **more: str
+    ) -> Deployment:
+        """The function on Azure."""
+        return self._deployed(build_azure, AZURE, policy, more)
+
+    def _deployed(
+        self,
+        build: Callable[..., Api],
+        environ: Mapping[str, str],
+        policy: str,
+        more: Mapping[str, str],
+    ) -> Deployment:
+        made = Deployment()
+        settings = {f"TOKENVEND_{name}": text for name, text in ({"POLICY": policy} | more).items()}
+        machine = Machine(
+            made.write,
+            made.reported.append,
+            now=self.clocks.now,
+            monotonic=self.clocks.monotonic,
+            sleep=self.clocks.pass_,
+            random=lambda: 0.5,
+            network=self,
+        )
+        made.api = build({**environ, **settings}, machine)
+        return made
 
     # --- the seam: one try on the network --------------------------------------------------------
 
     def send(self, call: Call, deadline: Deadline, *, repeatable: bool) -> Answer:
         """One request and its answer, or what a socket would raise."""
         host = urlsplit(call.url).netloc
+        self.asked.append(host)
+        self.before(host, call, deadline)
         if deadline.remaining() <= 0:
             raise TimeoutError("nothing left")
         if self.sick is not None and self.sick[0] == host:
@@ -99,6 +192,12 @@ class World:
         answer = self._upstreams[host](call)
         self.answered_at[host] = self.clocks.wall
         return answer
+
+    def expire(self, kind: str) -> None:
+        """Every token of this kind counts no more, as where its provider was made anew."""
+        for value, given in self.given.items():
+            if given.kind == kind:
+                self.given[value] = replace(given, expires_at=0)
 
     def _ill(self, how: str, deadline: Deadline) -> Answer:
         match how:
@@ -161,6 +260,7 @@ class World:
             claims = form["subject_token"].split(".")[1]
             assert json.loads(base64.urlsafe_b64decode(claims + "=="))["exp"] > self.clocks.wall
         expires_at = self.clocks.wall + self.federated_life
+        self.scopes.append(form["scope"])
         kind = "federated" if form["scope"].endswith("/auth/iam") else "direct"
         token = self._new(Given(kind, expires_at, session))
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": self.federated_life}
