@@ -54,6 +54,8 @@ def write_record(line: str, record: AuditRecord) -> None:
     if record.policy_checked_at:
         age = max(0, int(time.time()) - record.policy_checked_at)
         counted["policy_age"] = (MetricUnit.Seconds, age)
+    if record.bridged:
+        counted["bridged"] = (MetricUnit.Count, 1)
     if record.cache:
         counted[f"cache_{record.cache}"] = (MetricUnit.Count, 1)
     _count(record, counted)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tokenvend import __version__, errors
 from tokenvend.endpoint import DEFAULT_RETRY_AFTER
 from tokenvend.errors import InvalidRequest, TokenvendError
+from tokenvend.lifetimes import lifetime_text
 from tokenvend.model import HttpResponse
 from tokenvend.policy import grants_of
 from tokenvend.wire import own, sts
@@ -24,13 +25,12 @@ from tokenvend.wire.objects import render, rfc3339
 
 if TYPE_CHECKING:
     from tokenvend.caller import Authenticator
+    from tokenvend.deadline import Deadline
     from tokenvend.endpoint import Endpoint, Invocation
     from tokenvend.model import Caller, HttpRequest, TokenRequest, VendedToken
     from tokenvend.policy import Grant
+    from tokenvend.policy_source.store import PolicyInForce
     from tokenvend.service import Vending
-
-# Of what is left of a probe's time: the policy's check may not keep it waiting.
-READY_SHARE = 1 / 10
 
 Value = Mapping[str, Any] | bytes
 """What a visit answers: the members of a JSON object, or JSON that is bytes already."""
@@ -40,12 +40,14 @@ Value = Mapping[str, Any] | bytes
 class Backend:
     """What the routes stand on once the settings are good.
 
-    `audience`: this endpoint's name in token exchanges, empty where it takes none.
+    `audience`: this endpoint's name in token exchanges, empty where it takes none. `loaded`: the
+    policy that is there, without a check of its source.
     """
 
     authenticator: Authenticator
     vending: Vending
     audience: str
+    loaded: Callable[[Deadline], PolicyInForce]
 
 
 class Visit(NamedTuple):
@@ -216,7 +218,7 @@ def readyz(visit: Visit) -> Value:
     """GET /readyz: able to vend, as far as settings and policy go."""
     record, _, deadline, _ = visit.invocation
     try:
-        in_force = visit.backend.vending.policy(deadline.share(READY_SHARE))
+        in_force = visit.backend.loaded(deadline.share())
     except TokenvendError as error:
         raise errors.NotReady(cause=error.cause or error.detail) from None
     record.policy, record.policy_checked_at = in_force.policy.digest, in_force.checked_at
@@ -251,7 +253,7 @@ def _shown(grant: Grant) -> dict[str, Any]:
         "kinds": [kind for kind, given in what.items() if given],
         "scopes": grant.scopes,
         "audiences": [str(audience) for audience in grant.audiences],
-        "max_lifetime": grant.max_lifetime,
+        "max_lifetime": grant.max_lifetime and lifetime_text(grant.max_lifetime),
         "expires": None if grant.expires is None else rfc3339(grant.expires),
     }
 
@@ -318,7 +320,8 @@ def _trace_id(headers: Mapping[str, str]) -> str:
     """W3C Trace Context's trace-id, or AWS X-Ray's root: what other logs know the request by."""
     _, _, rest = headers.get("traceparent", "").partition("-")
     parent, _, _ = rest.partition("-")
-    if len(parent) == 32 and parent.strip("0"):  # noqa: PLR2004 -- W3C: not all zeros
+    # W3C: 32 digits in lower case, not all of them zero.
+    if len(parent) == 32 and parent.strip("0") and not parent.strip("0123456789abcdef"):  # noqa: PLR2004
         return parent
     fields = headers.get("x-amzn-trace-id", "").split(";")
     return next((field[5:] for field in fields if field.startswith("Root=")), "")

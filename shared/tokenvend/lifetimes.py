@@ -13,7 +13,8 @@ DEFAULT_LIFETIME = 3_600
 MAX_LIFETIME = 43_200
 
 _LIFETIME = re.compile(r"(0|[1-9][0-9]{0,5})([smh])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600}
+# The largest first.
+_UNITS = {"h": 3_600, "m": 60, "s": 1}
 
 
 def parse_lifetime(text: str) -> int:
@@ -24,7 +25,13 @@ def parse_lifetime(text: str) -> int:
     found = _LIFETIME.fullmatch(text)
     if found is None:
         raise ValueError('must be whole seconds, minutes or hours like "900s", "15m", "1h"')
-    seconds = int(found[1]) * _SECONDS[found[2]]
+    seconds = int(found[1]) * _UNITS[found[2]]
     if not 1 <= seconds <= MAX_LIFETIME:
         raise ValueError('must be from "1s" to "12h", the most Google gives')
     return seconds
+
+
+def lifetime_text(seconds: int) -> str:
+    """Seconds as a policy or a request would write them, in the largest unit that is whole."""
+    unit, name = next((size, name) for name, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds // unit}{name}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tokenvend.cache import Cache
     from tokenvend.deadline import Deadline
     from tokenvend.model import Caller, FederatedToken, SubjectToken, TokenSpec
+    from tokenvend.policy import Decision
 
 # Impersonation needs no more than this; cloud-platform would let a leaked federated token act.
 # https://cloud.google.com/iam/docs/reference/credentials/rest
@@ -44,15 +45,15 @@ class Mint:
     session_identity: Callable[[Session, Deadline], SubjectToken] | None = None
 
     def __call__(
-        self, caller: Caller, spec: TokenSpec, deadline: Deadline, record: AuditRecord
+        self, caller: Caller, decision: Decision, deadline: Deadline, record: AuditRecord
     ) -> VendedToken:
         """A new token; `record` gets the time that each step took, and Google our request id.
 
         Raises Misconfigured, RateLimited, UpstreamRefused, UpstreamUnavailable, DeadlineExceeded.
         """
-        session = Session()
+        spec, session = decision.spec, Session()
         if spec.attributed:
-            session = Session(spec.grant_name, session_name(caller))
+            session = Session(decision.group, session_name(caller))
         if isinstance(spec, AccessTokenSpec) and spec.service_account is None:
             direct = self._exchange(session, spec.scopes, deadline, record)
             return VendedToken(direct.value, spec, direct.issued_at, direct.expires_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
@@ -310,12 +310,11 @@ class SubjectToken:
 
 
 class Session(NamedTuple):
-    """Our identity in the name of a caller, for one grant; `name` empty: our own, for any.
-
-    What is kept of sessions is kept by grant, the unit that no caller can multiply.
+    """Our identity in the name of a caller; `name` empty: our own. `group`: whom the operator named
+    together with it (`policy.Decision.group`), by which what is kept of sessions is kept.
     """
 
-    grant_name: str = ""
+    group: Hashable = ""
     name: str = ""
 
 

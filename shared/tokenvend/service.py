@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenvend.deadline import Deadline
     from tokenvend.mint import Mint
     from tokenvend.model import Caller, TokenRequest, TokenSpec, VendedToken
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy_source.store import PolicyInForce
 
 
@@ -28,7 +29,7 @@ class Vending:
 
     policy: Callable[[Deadline], PolicyInForce]
     mint: Mint
-    vended_tokens: Cache[tuple[str, TokenSpec], VendedToken]
+    vended_tokens: Cache[tuple[str, TokenSpec, Matcher], VendedToken]
 
     def vend(
         self,
@@ -50,8 +51,8 @@ class Vending:
         record.spec, record.matched = decision.spec, decision.matched
         record.would_deny = decision.would_deny
         cached = self.vended_tokens.get_or_mint(
-            (caller.id, decision.spec),
-            lambda lent: self.mint(caller, decision.spec, lent, record),
+            (caller.id, decision.spec, decision.matcher),
+            lambda lent: self.mint(caller, decision, lent, record),
             deadline,
         )
         record.cache = cached.how
@@ -60,11 +61,11 @@ class Vending:
         return cached.value
 
 
-def owner_of_vended(key: tuple[str, TokenSpec]) -> tuple[str, str]:
-    """Whose a vended token is when room has to be made: its grant's, then its caller's.
+def owner_of_vended(key: tuple[str, TokenSpec, Matcher]) -> tuple[tuple[str, Matcher], str]:
+    """Whose a vended token is when room has to be made: `Decision.group`, and in it the caller.
 
     Some callers can choose who they are (each branch of a repository is another OIDC subject, an
-    account's administrator makes roles), but none can choose by how many grants it is known.
+    account's administrator makes roles), but none by how many entries of `callers` it is named.
     """
-    caller_id, spec = key
-    return spec.grant_name, caller_id
+    caller_id, spec, matcher = key
+    return (spec.grant_name, matcher), caller_id

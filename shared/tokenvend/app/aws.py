@@ -40,8 +40,8 @@ def _compose(settings: Settings, machine: Machine) -> Api:
         environ=settings.environ,
         sender=transport,
         bearer=None,
-        proxy=settings.egress.proxy,
-        ca_bundle=settings.egress.ca_bundle,
+        egress=settings.egress,
+        now=machine.now,
     )
     no_attribution = "" if settings.role else _NO_ATTRIBUTION
     store = load_policy(settings, opened, machine, no_attribution=no_attribution)

@@ -67,6 +67,8 @@ def _compose(settings: Settings, machine: Machine) -> Api:
             environ=settings.environ,
             sender=policy_transport,
             bearer=bearer,
+            egress=settings.egress,
+            now=machine.now,
         )
 
     store = load_policy(settings, opened, machine, no_attribution=_NO_ATTRIBUTION)

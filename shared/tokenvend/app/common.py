@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tokenvend.config.settings import Cloud
     from tokenvend.model import FederatedToken, Session, SubjectToken, TokenSpec, VendedToken
     from tokenvend.policy import CompiledPolicy
+    from tokenvend.policy.callers.matcher import Matcher
     from tokenvend.policy_source.store import Read
     from tokenvend.transport import Sender
     from tokenvend.transport.egress import Egress
@@ -147,8 +148,8 @@ def endpoint(
             require_signed_audience=settings.require_signed_audience,
             sender=transport,
         )
-    keys = KeySets(transport, machine.now)
-    vended: Cache[tuple[str, TokenSpec], VendedToken] = Cache(
+    keys = KeySets(transport, machine.now, machine.report)
+    vended: Cache[tuple[str, TokenSpec, Matcher], VendedToken] = Cache(
         life=lambda token: (token.issued_at, token.expires_at),
         now=machine.now,
         size=settings.cache_entries,
@@ -197,7 +198,7 @@ def endpoint(
         aws_requests=verify,
     )
     vending = Vending(store.current, mint, vended)
-    backend = Backend(authenticator, vending, settings.audience)
+    backend = Backend(authenticator, vending, settings.audience, store.loaded)
     return Api(_life(machine, settings, on_restore), backend)
 
 

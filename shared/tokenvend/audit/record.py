@@ -30,8 +30,8 @@ _BOUNDS: Mapping[str, int] = {
     "roles": MAX_CLAIMS,
     "scopes": 1280,
     "delegates": 1024,
-    "reason": 1536,
-    "would_deny": 1024,
+    "reason": 1024,
+    "would_deny": 768,
     "bridged": 256,
     "user_agent": 256,
 }

@@ -67,11 +67,19 @@ class KeySource:
 
 
 class KeySets:
-    """The key sets of every issuer asked for. `now`: epoch seconds. Safe for threads."""
+    """The key sets of every issuer asked for. `now`: epoch seconds. `report` takes one line for the
+    operator, when a set that is held cannot be followed. Safe for threads.
+    """
 
-    def __init__(self, sender: Sender, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        now: Callable[[], float],
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._sender = sender
         self._now = now
+        self._report = report
         self._sets: dict[KeySource, _KeySet] = {}
         self._lock = threading.Lock()
 
@@ -82,7 +90,9 @@ class KeySets:
         Misconfigured where the transport may not reach it.
         """
         with self._lock:
-            held = self._sets.setdefault(source, _KeySet(source, self._sender, self._now))
+            held = self._sets.setdefault(
+                source, _KeySet(source, self._sender, self._now, self._report)
+            )
         return held.find(kid, deadline)
 
     def restored(self) -> None:
@@ -95,10 +105,17 @@ class KeySets:
 class _KeySet:
     """One issuer's keys and when they came. The lock is held by the thread that refreshes."""
 
-    def __init__(self, source: KeySource, sender: Sender, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        source: KeySource,
+        sender: Sender,
+        now: Callable[[], float],
+        report: Callable[[str], None],
+    ) -> None:
         self._source = source
         self._sender = sender
         self._now = now
+        self._report = report
         self._lock = threading.Lock()
         self._keys: Mapping[str, PyJWK | None] = {}
         self._fetched_at: float | None = None
@@ -144,11 +161,16 @@ class _KeySet:
         return since is not None and 0 <= self._now() - since < seconds
 
     def _refresh(self, deadline: Deadline) -> None:
-        self._failed = True
+        is_news, self._failed = not self._failed and self._fetched_at is not None, True
         try:
             self._keys = _fetch(self._source, self._sender, deadline)
-        except (UpstreamUnavailable, DeadlineExceeded):
-            return  # the last good set stays; `find` answers for its age
+        except (UpstreamUnavailable, DeadlineExceeded) as error:
+            # The last good set stays; `find` answers for its age.
+            if is_news:
+                self._report(
+                    f"keys of {self._source.issuer}: the last good ones stay: {error.cause}"
+                )
+            return
         finally:
             # Counted from the end: those who waited for a slow failure must not repeat it in turn.
             self._tried_at = self._now()

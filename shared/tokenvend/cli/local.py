@@ -118,7 +118,13 @@ def env(directory: Path, name: str) -> None:
     required=False,
     type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
 )
-@click.option("--seconds", type=float, default=0.0, help="How long the answer is held back.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="How long KIND latency holds the answer back.",
+)
 @click.option(
     "--status",
     type=click.IntRange(400, 599),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tokenvend.audit.chain import is_intact
 from tokenvend.cli.output import wrapped
+from tokenvend.lifetimes import lifetime_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,7 +104,7 @@ def _allowed(found: Mapping[str, Any]) -> str:
         _named("through", _words(found["delegates"])),
         _words(found["scopes"]),
         _named("for", found["audience"]),
-        f"{lifetime} s" if lifetime else "",
+        lifetime_text(lifetime) if type(lifetime) is int else "",
     )
 
 

@@ -115,7 +115,7 @@ def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
             hosts=(sts, iam_credentials, *sorted(hosts)),
             proxy=read(table.HTTPS_PROXY) or read(replace(table.HTTPS_PROXY, name="https_proxy")),
             no_proxy=tuple((environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")),
-            ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
+            ca_bundle=_ca_bundle(read),
         ),
         issuers=issuers,
         allow_users=read(table.ENTRA_ALLOW_USERS),
@@ -139,9 +139,31 @@ def read_settings(environ: Mapping[str, str], cloud: Cloud) -> Settings:
         client_id=read(table.AZURE_CLIENT_ID),
         easy_auth=read(table.EASY_AUTH),
     )
+    _check_platform(read)
     if read.problems:
         raise SettingsError(list(read.problems))
     return settings
+
+
+def _ca_bundle(read: _Reader) -> str:
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        path = read.environ.get(name, "")
+        if path and not Path(path).is_file():
+            read.tell(name, "names no file")
+        if path:
+            return path
+    return ""
+
+
+def _check_platform(read: _Reader) -> None:
+    """What the platform sets together, or not at all; the values are read live."""
+    for one, other in (
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+        ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+    ):
+        if read.environ.get(one) and not read.environ.get(other):
+            read.tell(one, f"is set without {other}")
 
 
 def _policy(read: _Reader) -> Source:
@@ -236,7 +258,11 @@ class _Reader:
 
     def problem(self, setting: Setting[Any], what: str) -> None:
         """What is wrong with a setting, for the operator."""
-        self.problems[f"{setting.name} {what}"] = None
+        self.tell(setting.name, what)
+
+    def tell(self, name: str, what: str) -> None:
+        """What is wrong with a variable of the environment."""
+        self.problems[f"{name} {what}"] = None
 
     def _is_given(self, setting: Setting[Any]) -> bool:
         return self.environ.get(setting.name, "") not in {"", setting.default}

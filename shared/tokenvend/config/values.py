@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tokenvend import identifiers
 from tokenvend.audit.chain import fingerprint_key
 from tokenvend.caller.oidc import OidcIssuer
+from tokenvend.wire.objects import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +27,21 @@ _ROLE = re.compile(
 )
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PROXY = re.compile(
-    r"(?:http://)?(?P<rest>(?:[!-.0-?A-~]+@)?(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?)/?"
+    r"(?:http://)?(?P<rest>(?:[!-.0-?A-~]+@)?(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{1,5}))?)/?"
 )
+_MAX_PORT = 65_535
 
 
 def list_of[T](item: Callable[[str], T]) -> Callable[[str], frozenset[T]]:
     """Several values with commas between; empty for none."""
-    return lambda text: frozenset(item(part.strip()) for part in text.split(",") if part.strip())
+
+    def parse(text: str) -> frozenset[T]:
+        items = frozenset(item(part.strip()) for part in text.split(",") if part.strip())
+        if text and not items:
+            raise ValueError("holds nothing between its commas")
+        return items
+
+    return parse
 
 
 def optional(item: Callable[[str], str]) -> Callable[[str], str]:
@@ -70,7 +79,7 @@ def guid(text: str) -> str:
 def issuers(text: str) -> tuple[OidcIssuer, ...]:
     """A JSON list of OpenID Connect issuers."""
     try:
-        entries = json.loads(text or "[]")
+        entries = json.loads(text or "[]", object_pairs_hook=once)
         return tuple(_issuer(**entry) for entry in entries)
     except (TypeError, RecursionError, json.JSONDecodeError):
         raise ValueError(
@@ -127,7 +136,7 @@ def audit_key(text: str) -> bytes:
 def proxy(text: str) -> str:
     """The URL of an http proxy; empty for none. Without a scheme it is one, as for curl."""
     match = _PROXY.fullmatch(text)
-    if text and match is None:
+    if text and (match is None or int(match["port"] or 0) > _MAX_PORT):
         raise ValueError("must be the address of an http proxy, such as http://proxy.example:3128")
     return f"http://{match['rest']}" if match else ""
 

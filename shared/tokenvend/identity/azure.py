@@ -142,7 +142,10 @@ def _unverified_expiry(text: str) -> int | None:
 def _app_service_call(environ: Mapping[str, str], query: str) -> Call:
     endpoint = environ.get("IDENTITY_ENDPOINT", "")
     header = environ.get("IDENTITY_HEADER", "")
-    parts = urlsplit(endpoint)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme != "http" or not is_platform_host(parts.hostname or "") or parts.query:
         cause = "IDENTITY_ENDPOINT is no http address of this machine; only the platform sets it"
         raise Misconfigured(cause=cause)

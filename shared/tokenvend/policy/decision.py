@@ -26,13 +26,23 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """A yes. `matched`: the fields of the matcher that named the caller. `would_deny`: what shadow
-    mode let pass, for the operator; empty where nothing was.
+    """A yes. `matcher`: the one that named the caller. `would_deny`: what shadow mode let pass, for
+    the operator; empty where nothing was.
     """
 
     spec: TokenSpec
-    matched: tuple[str, ...]
+    matcher: Matcher
     would_deny: str = ""
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """The fields by which the caller was named."""
+        return self.matcher.fields()
+
+    @property
+    def group(self) -> tuple[str, Matcher]:
+        """Whom the operator named together: no caller can multiply it by calling itself anew."""
+        return self.spec.grant_name, self.matcher
 
 
 def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: int) -> Decision:
@@ -52,7 +62,7 @@ def decide(policy: CompiledPolicy, caller: Caller, request: TokenRequest, now: i
             continue
         relaxed = "; ".join(refusal.reason for refusal in against)
         would_deny = relaxed and f"grant {shown(grant.name)}: {relaxed}"
-        decision = Decision(spec, matcher.fields(), would_deny)
+        decision = Decision(spec, matcher, would_deny)
         if grant.mode is Mode.ENFORCE:
             return decision
         if in_shadow is None or (in_shadow.would_deny and not against):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from tokenvend.lifetimes import DEFAULT_LIFETIME, MAX_LIFETIME
+from tokenvend.lifetimes import DEFAULT_LIFETIME, MAX_LIFETIME, lifetime_text
 from tokenvend.model import (
     AccessTokenRequest,
     AccessTokenSpec,
@@ -110,7 +110,8 @@ def _access(
     elif lifetime is None:
         lifetime = min(DEFAULT_LIFETIME, most)
     elif lifetime > most:
-        reason = f"its tokens live at most {most} s and {lifetime} s were asked for"
+        asked, limit = lifetime_text(lifetime), lifetime_text(most)
+        reason = f"its tokens live at most {limit} and {asked} were asked for"
         within_google = lifetime <= MAX_LIFETIME
         against.append(Refusal(Condition.LIFETIME, reason, relaxed=within_google))
     spec = AccessTokenSpec(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tokenvend.policy_source.setting import Source
     from tokenvend.policy_source.store import Read
     from tokenvend.transport import Sender
+    from tokenvend.transport.egress import Egress
 
 
 def open_source(
@@ -31,14 +32,14 @@ def open_source(
     environ: Mapping[str, str],
     sender: Sender,
     bearer: Callable[[Deadline], Secret] | None,
-    proxy: str = "",
-    ca_bundle: str = "",
+    egress: Egress,
+    now: Callable[[], float],
 ) -> Read:
     """The function that reads `source` once; opening reads nothing.
 
-    `root`: the folder that a packaged file is relative to. `environ`, `proxy` and `ca_bundle`:
-    for AWS, whose SDK does not use `sender`. `bearer`: a token of our own managed identity for
-    the source's `resource`; `sender` must allow the source's `host`.
+    `root`: the folder that a packaged file is relative to. `environ`, `egress` and `now` (epoch
+    seconds): for AWS, whose SDK does not use `sender`. `bearer`: a token of our own managed
+    identity for the source's `resource`; `sender` must allow the source's `host`.
     Raises Misconfigured for an Azure source without a managed identity.
     """
     match source:
@@ -47,7 +48,7 @@ def open_source(
         case AwsSource():
             from tokenvend.policy_source.aws import AwsReader  # noqa: PLC0415 - off Azure's path
 
-            return AwsReader(source, environ, proxy=proxy, ca_bundle=ca_bundle)
+            return AwsReader(source, environ, egress, now)
         case AzureSource():
             from tokenvend.policy_source.azure import AzureReader  # noqa: PLC0415 - off AWS's path
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tokenvend.deadline import Deadline
     from tokenvend.policy_source.setting import AwsSource
+    from tokenvend.transport.egress import Egress
 
 # Seconds. One more try must fit into the time that the first load has.
 CONNECT_TIMEOUT = 2
@@ -54,18 +55,21 @@ _PASSING = frozenset(
 class AwsReader:
     """Reads one AppConfig profile or SSM parameter as the function's own role.
 
-    `environ`: Lambda's keys and AWS_REGION; without keys, botocore's chain. `proxy`: URL or
-    empty. `ca_bundle`: path, or empty for the SDK's own choice.
+    `environ`: Lambda's keys and AWS_REGION; without keys, botocore's chain. `egress`: its proxy
+    and CA bundle; the SDK opens its own connections. `now`: epoch seconds.
     """
 
     def __init__(
-        self, source: AwsSource, environ: Mapping[str, str], *, proxy: str, ca_bundle: str
+        self,
+        source: AwsSource,
+        environ: Mapping[str, str],
+        egress: Egress,
+        now: Callable[[], float],
     ) -> None:
         self._source = source
         self._environ = environ
-        self._proxy = proxy
-        self._ca_bundle = ca_bundle
-        self._reading = Background(self._read, _failure)
+        self._egress = egress
+        self._reading = Background(self._read, _failure, now=now)
         self._fetch: Callable[[], Any] | None = None
 
     def __call__(self, deadline: Deadline) -> str:
@@ -115,16 +119,18 @@ class AwsReader:
             aws_session_token=self._environ.get("AWS_SESSION_TOKEN") or None,
             region_name=region,
         )
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        proxy = self._egress.proxy_for(f"{service}.{region}.{domain}", 443)
         config = Config(  # type: ignore[call-arg] # the stubs lag behind botocore
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             retries={"total_max_attempts": TRIES, "mode": "standard"},
-            proxies={"https": self._proxy} if self._proxy else {},
+            proxies={"https": proxy} if proxy else {},
             # A stray AWS_ENDPOINT_URL would let somebody else write our policy.
             ignore_configured_endpoint_urls=True,
         )
         client: Any = session.client  # its type has an overload for each service by literal name
-        return client(service, config=config, verify=self._ca_bundle or None)
+        return client(service, config=config, verify=self._egress.ca_bundle or None)
 
 
 def _failure(error: Exception) -> TokenvendError:

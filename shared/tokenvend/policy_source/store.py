@@ -29,6 +29,8 @@ INTERVAL = 60.0
 FIRST_BUDGET = 5.0
 # Seconds for a later check, where a third of what the request has left is more.
 CHECK_BUDGET = 2.0
+# Seconds within which a source in health has answered.
+ENOUGH = 1.0
 # Seconds between tries while no policy was read here: requests must not queue up behind an outage.
 FIRST_RETRY = 5.0
 _UNREAD = "The endpoint's policy cannot be read. Ask its operator to look at the log."
@@ -76,6 +78,14 @@ class PolicyStore:
         self._was_read = False
         self._last: tuple[str, CompiledPolicy | Misconfigured] | None = None
         self._reported = ""
+
+    def loaded(self, deadline: Deadline) -> PolicyInForce:
+        """The policy in force without a check, after a first load where that is due.
+
+        For probes, which anybody may send: one whose time is too short for a check would fail it,
+        and the next would have to wait. Raises as `current`.
+        """
+        return self._in_force or self._first(deadline)
 
     def current(self, deadline: Deadline) -> PolicyInForce:
         """The policy in force, checked at its source first when that is due.
@@ -129,6 +139,7 @@ class PolicyStore:
         return not 0 <= self._now() - wall < interval or self._monotonic() - steady >= interval
 
     def _check(self, deadline: Deadline) -> None:
+        is_short = deadline.remaining() < ENOUGH
         try:
             outcome = self._latest(deadline)
         finally:
@@ -136,6 +147,8 @@ class PolicyStore:
         at, held = int(self._now()), self._in_force
         if isinstance(outcome, Misconfigured):
             self._failure = outcome
+            # What had no chance is tried again soon.
+            self._was_read = self._was_read and not is_short
             kept = "the last good policy stays in force" if held else "every request is refused"
             self._tell(f"{outcome.cause}\n{kept}")
             return

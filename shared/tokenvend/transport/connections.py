@@ -85,7 +85,8 @@ class Connections:
         wire = self._take(origin)
         if wire is not None:
             try:
-                return self._ask(wire, call, url, deadline)
+                # It may have died in silence, and then a fresh one needs time too.
+                return self._ask(wire, call, url, deadline.share() if repeatable else deadline)
             except OSError:
                 # Lost while it idled, and its siblings with it: no try shall meet those too.
                 self._drop([origin])

@@ -60,7 +60,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A hook for `json`: the object of these members. Raises ValueError on one named twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member named twice")
+        raise ValueError("names a member twice")
     return members
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tokenvend.lifetimes import DEFAULT_LIFETIME
+from tokenvend.lifetimes import DEFAULT_LIFETIME, lifetime_text
 from tokenvend.policy.compiled import Mode
 from tokenvend.policy.compiler import compile_policy
 from tokenvend.policy.reading.document import lines_of
@@ -242,8 +242,8 @@ def _on_access(grant: Grant) -> Iterator[_Remark]:
         yield "cloud-platform", Severity.WARNING, path, message
     if grant.max_lifetime is not None and grant.max_lifetime > DEFAULT_LIFETIME:
         message = (
-            f"{grant.max_lifetime} s is more than an hour, which Google gives only where "
-            "constraints/iam.allowServiceAccountCredentialLifetimeExtension names the account"
+            f"{lifetime_text(grant.max_lifetime)} is more than an hour, which Google gives only "
+            "where constraints/iam.allowServiceAccountCredentialLifetimeExtension names the account"
         )
         yield "long-lifetime", Severity.WARNING, ("access_token", "max_lifetime"), message
 

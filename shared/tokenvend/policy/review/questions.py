@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenvend.identifiers import AWS_NAME, AWS_SESSION_ARN, AWS_USER_ARN, PARTITION
+from tokenvend.lifetimes import lifetime_text
 from tokenvend.model import (
     AccessTokenRequest,
     AwsCaller,
@@ -79,7 +80,9 @@ def describe(request: TokenRequest) -> str:
             scopes = ", ".join(map(shown, request.scopes))
             asked = "an access token"
             asked += f" with {scopes}" if scopes else ""
-            asked += f" for {request.lifetime} s" if request.lifetime is not None else ""
+            asked += (
+                f" for {lifetime_text(request.lifetime)}" if request.lifetime is not None else ""
+            )
     asked += f" of {request.service_account}" if request.service_account is not None else ""
     return asked + (f" by the grant {shown(request.grant_name)}" if request.grant_name else "")
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, assert_never
 
 from tokenvend.errors import Denied
+from tokenvend.lifetimes import lifetime_text
 from tokenvend.model import AccessTokenSpec, IdTokenSpec
 from tokenvend.policy.callers import KINDS, facts_of
 from tokenvend.policy.compiled import Mode
@@ -55,7 +56,7 @@ def as_entry(caller: Caller) -> str:
 def limits(grant: Grant) -> str:
     """Lifetime, dates, mode and attribution."""
     parts = [
-        grant.max_lifetime is not None and f"up to {grant.max_lifetime} s",
+        grant.max_lifetime is not None and f"up to {lifetime_text(grant.max_lifetime)}",
         grant.not_before is not None and f"from {date_of(grant.not_before)}",
         grant.expires is not None and f"until {date_of(grant.expires)}",
         grant.mode is Mode.SHADOW and "in shadow mode",
@@ -81,7 +82,7 @@ def token_in_words(spec: TokenSpec) -> str:
     of = spec.service_account or DIRECT
     match spec:
         case AccessTokenSpec():
-            life = f" for {spec.lifetime} s" if spec.lifetime is not None else ""
+            life = f" for {lifetime_text(spec.lifetime)}" if spec.lifetime is not None else ""
             return f"an access token of {of} with {', '.join(spec.scopes)}{life}"
         case IdTokenSpec():
             return f"an ID token of {of} for {spec.audience}"
