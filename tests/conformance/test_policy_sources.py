@@ -128,8 +128,8 @@ def opened(
         environ=environ,
         sender=sender,
         bearer=bearer(source, environ, sender),
-        proxy=network["HTTPS_PROXY"],
-        ca_bundle=network["REQUESTS_CA_BUNDLE"],
+        egress=Egress((), network["HTTPS_PROXY"], network["REQUESTS_CA_BUNDLE"]),
+        now=time.time,
     )
 
 

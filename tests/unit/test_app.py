@@ -27,6 +27,7 @@ from tests.unit.issuing import rsa_key
 from tests.unit.upstream import answer, container_keys, upstream
 from tokenvend.app.azure import build_azure
 from tokenvend.app.common import Machine
+from tokenvend.deadline import Deadline
 from tokenvend.model import HttpRequest, HttpResponse, LambdaInvocation, Secret
 
 if TYPE_CHECKING:
@@ -283,6 +284,36 @@ def test_an_upstream_that_hangs_is_asked_again_and_cut_off_at_the_deadline(
         assert function.api.handle(request).status == status
         took = world.clocks.steady - began
         assert took < 5 if status == 200 else took == pytest.approx(10)
+
+
+def age_of_policy(world: World, function: Deployment) -> float:
+    """Seconds since its source last held the policy, as the next request would decide by it."""
+    in_force = function.vending.policy(Deadline.after(10, world.clocks.monotonic))
+    return world.clocks.wall - in_force.checked_at
+
+
+def test_nobody_keeps_a_policy_from_being_renewed_by_asking_whether_we_are_ready(
+    world: World,
+) -> None:
+    function = world.on_azure()
+    # A source that answers within a request's share, and within no probe's.
+    world.before = lambda *_: world.clocks.pass_(0.4)
+    for _ in range(300):
+        world.clocks.pass_(1)
+        assert function.api.handle(HttpRequest("GET", "/readyz")).status == 200
+    assert age_of_policy(world, function) < 2
+
+
+def test_a_check_that_had_no_chance_is_made_again_soon(world: World) -> None:
+    function = world.on_azure(BUDGET="0.5")
+    world.clocks.pass_(61)
+    world.before = lambda *_: world.clocks.pass_(0.4)
+    world.clocks.pass_(0)
+    deadline = Deadline.after(0.5, world.clocks.monotonic)
+    function.vending.policy(deadline)
+    world.before = lambda *_: None
+    world.clocks.pass_(6)
+    assert age_of_policy(world, function) < 2
 
 
 def test_two_processes_of_one_snapshot_do_not_retry_in_step() -> None:

@@ -195,7 +195,7 @@ def test_the_tools_tell_attribution_apart() -> None:
     policy = compile_policy(POLICY)
     before = compile_policy(POLICY.replace('attribute = "caller"\n', "", 1))
     changes = {(each.change, each.limits) for each in diff(before, policy)}
-    assert (Change.GAINS, "up to 3600 s, attributed to the caller") in changes
+    assert (Change.GAINS, "up to 1h, attributed to the caller") in changes
     assert "shadowed" not in {finding.rule for finding in lint(POLICY, now=NOW)}
     cells = [cell for found in matrix(policy).cells.values() for cell in found]
     assert {cell.grant for cell in cells if "attributed" in cell.limits} == {"ledger", "direct"}

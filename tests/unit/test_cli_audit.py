@@ -381,7 +381,7 @@ def test_a_page_has_who_asked_what_came_of_it_and_where_the_time_went() -> None:
         "from       198.51.100.7, curl/8.5.0\N{REPLACEMENT CHARACTER}[2J",
         f"asked      /v1/access-token: scopes {SCOPE}, lifetime 900",
         "named by   aws_role",
-        f"grant      landing: access token of l@acme.iam.gserviceaccount.com, {SCOPE}, 900 s",
+        f"grant      landing: access token of l@acme.iam.gserviceaccount.com, {SCOPE}, 15m",
         f"token      {Secret(TOKEN).fingerprint()}",
         "           expires 2026-01-01T00:15:00Z",
         "cache      bridged",

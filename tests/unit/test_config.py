@@ -124,22 +124,31 @@ def test_settings_compile_into_what_an_endpoint_on_azure_is_made_of() -> None:
     assert "acme0.blob.core.windows.net" not in settings.egress.hosts
 
 
-def test_proxy_and_ca_bundle_are_honoured_as_everywhere() -> None:
+def test_proxy_and_ca_bundle_are_honoured_as_everywhere(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.pem", tmp_path / "other.pem"
+    one.touch()
+    other.touch()
     network = {
         "https_proxy": "proxy.example:3128",
         "no_proxy": ".internal,a",
-        "SSL_CERT_FILE": "/ca",
+        "SSL_CERT_FILE": str(one),
     }
     egress = aws_settings({**AWS, **network}).egress
     assert (egress.proxy, egress.no_proxy) == ("http://proxy.example:3128", (".internal", "a"))
-    assert egress.ca_bundle == "/ca"
-    upper = {"HTTPS_PROXY": "http://u:p@[::1]:1/", "NO_PROXY": "*", "REQUESTS_CA_BUNDLE": "/b"}
+    assert egress.ca_bundle == str(one)
+    upper = {
+        "HTTPS_PROXY": "http://u:p@[::1]:1/",
+        "NO_PROXY": "*",
+        "REQUESTS_CA_BUNDLE": str(other),
+    }
     egress = aws_settings({**AWS, **network, **upper}).egress
-    assert (egress.proxy, egress.no_proxy, egress.ca_bundle) == ("http://u:p@[::1]:1", ("*",), "/b")
+    assert (egress.proxy, egress.no_proxy) == ("http://u:p@[::1]:1", ("*",))
+    assert egress.ca_bundle == str(other)
 
 
 def test_credentials_stay_live_and_show_in_no_repr() -> None:
-    environ = {**AWS, "AWS_SECRET_ACCESS_KEY": "canary-1", "TOKENVEND_AUDIT_KEY": "canary-2" * 4}
+    keys = {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "canary-1"}
+    environ = {**AWS, **keys, "TOKENVEND_AUDIT_KEY": "canary-2" * 4}
     environ["HTTPS_PROXY"] = "http://user:canary-3@proxy.example"
     settings = aws_settings(environ)
     environ["AWS_SESSION_TOKEN"] = "rotated"
@@ -292,6 +301,23 @@ def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that
             "TOKENVEND_OIDC_ISSUERS holds",
         ),
         ("Azure", AZURE, {"AUDIENCE": "api://federation"}, "TOKENVEND_AUDIENCE holds"),
+        ("AWS", AWS, {**ENTRA, "ENTRA_AUDIENCES": " , "}, "TOKENVEND_ENTRA_AUDIENCES holds"),
+        ("AWS", AWS, {"OIDC_ISSUERS": '[{"issuer": "", "issuer": ""}]'}, "TOKENVEND_OIDC_ISSUERS"),
+        ("AWS", AWS | {"REQUESTS_CA_BUNDLE": "/nowhere"}, {}, "REQUESTS_CA_BUNDLE names no file"),
+        ("AWS", AWS | {"HTTPS_PROXY": "http://proxy:65536"}, {}, "HTTPS_PROXY must be"),
+        ("AWS", AWS | {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLE"}, {}, "AWS_ACCESS_KEY_ID is set without"),
+        (
+            "AWS",
+            AWS | {"AWS_SECRET_ACCESS_KEY": "secret"},
+            {},
+            "AWS_SECRET_ACCESS_KEY is set without",
+        ),
+        (
+            "Azure",
+            AZURE | {"IDENTITY_ENDPOINT": "http://127.0.0.1/msi", "IDENTITY_HEADER": ""},
+            {},
+            "IDENTITY_ENDPOINT is set without",
+        ),
     ]:
         with subtests.test(cloud=cloud, environ=environ, changes=changes, told=told):
             (problem,) = problems(cloud, environ, **changes)

@@ -113,7 +113,7 @@ class World:
             monotonic=lambda: self.spent,
             report=self.reports.append,
         )
-        state = self.state or Backend(self, self, "//tokenvend.example")
+        state = self.state or Backend(self, self, "//tokenvend.example", self.policy)
         return Api(endpoint, state, self.resources)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> HttpResponse:
@@ -394,7 +394,7 @@ def test_a_misconfigured_endpoint_is_alive_not_ready_and_says_why_to_its_operato
 def test_ready_is_who_has_a_policy_in_force_and_it_does_not_wait_for_one() -> None:
     world = World()
     assert json.loads(world.ask("GET", "/readyz", authorization="").body)["status"] == "ok"
-    assert world.given == [1.0]
+    assert world.given == [pytest.approx(10 / 3)]
     for error in (errors.Misconfigured(cause="unread"), errors.DeadlineExceeded(cause="slow")):
         lacking = World(outcome=raising(error))
         response = lacking.ask("GET", "/readyz", authorization="")
@@ -441,7 +441,7 @@ def test_a_restored_process_begins_a_chain_and_forgets_what_the_snapshot_held() 
         report=world.reports.append,
         on_restore=(lambda: forgotten.append("cache"), lambda: forgotten.append("policy")),
     )
-    api = Api(endpoint, Backend(world, world, ""))
+    api = Api(endpoint, Backend(world, world, "", world.policy))
     api.handle(HttpRequest("GET", "/healthz"))
     endpoint.restored()
     api.handle(HttpRequest("GET", "/healthz"))

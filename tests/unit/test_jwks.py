@@ -335,3 +335,22 @@ def test_discovery_follows_no_redirect(bench: Bench) -> None:
     with pytest.raises(UpstreamUnavailable):
         bench.has("rsa-1", DISCOVERED)
     assert bench.sender.urls == [DISCOVERY]
+
+
+def test_an_outage_of_an_issuer_is_told_once_while_its_keys_serve() -> None:
+    clock, told = Clock(), list[str]()
+    recorder = Recorder({KEYS_URL: key_set(rsa_key().jwk())})
+    keys = KeySets(recorder, clock, told.append)
+    assert keys.find(SOURCE, "rsa-1", deadline()) is not None
+    recorder.pages.clear()
+    for _ in range(3):
+        clock.now += LIFESPAN
+        assert keys.find(SOURCE, "rsa-1", deadline()) is not None
+    assert told == [f"keys of {ISSUER}: the last good ones stay: no such page"]
+    recorder.pages[KEYS_URL] = key_set(rsa_key().jwk())
+    clock.now += LIFESPAN
+    assert keys.find(SOURCE, "rsa-1", deadline()) is not None
+    recorder.pages.clear()
+    clock.now += LIFESPAN
+    keys.find(SOURCE, "rsa-1", deadline())
+    assert len(told) == 2

@@ -63,12 +63,12 @@ def run(*arguments: str) -> Result:
         (
             ["explain", "policy.toml", "--caller", ETL, "--lifetime", "60s"],
             0,
-            f"gets     an access token of {LANDING} with {READ} for 60 s\n",
+            f"gets     an access token of {LANDING} with {READ} for 1m\n",
         ),
         (
             ["explain", "policy.toml", "--caller", "lambda_alias=etl"],
             1,
-            f"gives {LANDING}: devstorage.read_only (up to 900 s)\n",
+            f"gives {LANDING}: devstorage.read_only (up to 15m)\n",
         ),
         (
             ["explain", "policy.toml", "--caller", "entra_tenant=t", "--caller", "entra_user=u"],

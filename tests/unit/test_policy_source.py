@@ -25,10 +25,12 @@ from tokenvend.errors import (
 from tokenvend.model import Secret
 from tokenvend.policy import PolicyError, compile_policy
 from tokenvend.policy_source import open_source
+from tokenvend.policy_source.aws import AwsReader
 from tokenvend.policy_source.setting import AwsSource, AzureSource, PackagedFile, parse_source
 from tokenvend.policy_source.store import PolicyInForce, PolicyStore
 from tokenvend.policy_source.text import MAX_BYTES
 from tokenvend.transport import Answer
+from tokenvend.transport.egress import Egress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -509,6 +511,8 @@ def test_a_clock_that_jumps_cannot_keep_an_old_policy_in_force(
 # --- readers -------------------------------------------------------------------------------------
 
 SOON = Deadline(60.0, lambda: 0.0)
+# What only the reader on AWS looks at, whose SDK opens its own connections.
+SDK = {"egress": Egress(()), "now": lambda: 0.0}
 KEY_VALUE, BLOB = map(
     parse_source,
     (
@@ -521,7 +525,13 @@ KEY_VALUE, BLOB = map(
 def azure(source: AzureSource, *answers: Answer) -> tuple[Script, Callable[[], str | None]]:
     fake = script(*answers)
     read = open_source(
-        source, root=Path(), environ={}, sender=fake, bearer=lambda _: Secret("our-token")
+        source,
+        root=Path(),
+        environ={},
+        sender=fake,
+        bearer=lambda _: Secret("our-token"),
+        egress=Egress(()),
+        now=lambda: 0.0,
     )
     return fake, lambda: read(SOON)
 
@@ -538,6 +548,8 @@ def test_a_packaged_file_is_read_below_the_functions_root(tmp_path: Path) -> Non
         environ={},
         sender=script(Answer(500)),
         bearer=None,
+        egress=Egress(()),
+        now=lambda: 0.0,
     )
     assert read(SOON) == GOOD
     (tmp_path / "policy.toml").write_text(NEWER)
@@ -560,7 +572,13 @@ def test_a_file_that_is_missing_huge_or_binary_is_refused(
     if content is not None:
         (tmp_path / "policy.toml").write_bytes(content)
     read = open_source(
-        PackagedFile("policy.toml"), root=tmp_path, environ={}, sender=script(), bearer=None
+        PackagedFile("policy.toml"),
+        root=tmp_path,
+        environ={},
+        sender=script(),
+        bearer=None,
+        egress=Egress(()),
+        now=lambda: 0.0,
     )
     with pytest.raises(Misconfigured) as refused:
         read(SOON)
@@ -652,13 +670,41 @@ def test_garbage_from_azure_is_a_failure_and_forgets_no_etag(subtests: pytest.Su
 
 def test_an_azure_source_without_a_managed_identity_is_a_wrong_setting() -> None:
     with pytest.raises(Misconfigured):
-        open_source(BLOB, root=Path(), environ={}, sender=script(), bearer=None)
+        open_source(
+            BLOB,
+            root=Path(),
+            environ={},
+            sender=script(),
+            bearer=None,
+            egress=Egress(()),
+            now=lambda: 0.0,
+        )
 
 
 def test_an_aws_source_without_a_region_is_a_wrong_setting() -> None:
     read = open_source(
-        AwsSource("ssm:/p", ("/p",)), root=Path(), environ={}, sender=script(), bearer=None
+        AwsSource("ssm:/p", ("/p",)),
+        root=Path(),
+        environ={},
+        sender=script(),
+        bearer=None,
+        egress=Egress(()),
+        now=lambda: 0.0,
     )
     with pytest.raises(Misconfigured) as refused:
         read(Deadline(60.0, lambda: 0.0))
     assert refused.value.cause == "AWS_REGION is not set"
+
+
+def test_the_sdk_goes_round_the_proxy_where_everything_does() -> None:
+    source = AwsSource("ssm:/p", ("/p",))
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
+    environ = {**keys, "AWS_REGION": "eu-west-1"}
+
+    def proxies(*no_proxy: str) -> dict[str, str]:
+        egress = Egress((), "http://proxy.example:3128", "", no_proxy)
+        client = AwsReader(source, environ, egress, lambda: 0.0)._client("ssm")
+        return dict(client.meta.config.proxies)
+
+    assert proxies("elsewhere.example") == {"https": "http://proxy.example:3128"}
+    assert proxies("ssm.eu-west-1.amazonaws.com") == {}

@@ -297,7 +297,7 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
     explanation = told(ETL, AccessTokenRequest(lifetime=60))
     assert explanation.granted is not None
     assert explanation.summary == 'granted by "landing"'
-    assert explanation.request == "an access token for 60 s"
+    assert explanation.request == "an access token for 1m"
     assert [(each.grant, str(each.verdict), each.reason) for each in explanation.considered] == [
         ("landing", "chosen", "matched by aws_role"),
         (
@@ -308,10 +308,10 @@ def test_an_explanation_of_a_grant_names_it_and_what_matched() -> None:
     ]
     assert explanation.kind == "an IAM role"
     assert explanation.gets == (
-        f"an access token of landing@acme.iam.gserviceaccount.com with {READ} for 60 s"
+        f"an access token of landing@acme.iam.gserviceaccount.com with {READ} for 1m"
     )
     assert [each.gives for each in explanation.considered] == [
-        "landing@acme.iam.gserviceaccount.com: devstorage.read_only (up to 900 s)",
+        "landing@acme.iam.gserviceaccount.com: devstorage.read_only (up to 15m)",
         "orders@acme.iam.gserviceaccount.com: https://orders.a.run.app",
     ]
 
@@ -532,14 +532,14 @@ def test_the_same_policy_in_other_words_is_no_difference() -> None:
             '{ lambda_alias = "etl" }',
             '{ lambda_alias = "new" }',
             [
-                ("lambda_alias=etl", "loses", READ, "up to 900 s"),
-                ("lambda_alias=new", "gains", READ, "up to 900 s"),
+                ("lambda_alias=etl", "loses", READ, "up to 15m"),
+                ("lambda_alias=new", "gains", READ, "up to 15m"),
             ],
         ),
         (
             "etl-*",
             "etl-1",
-            [(f"aws_role={ROLE}etl-*", "loses", READ, "up to 900 s")],
+            [(f"aws_role={ROLE}etl-*", "loses", READ, "up to 15m")],
         ),
         (
             "https://orders.a.run.app",
@@ -592,7 +592,7 @@ def test_the_matrix_shows_each_pair_that_has_something() -> None:
     assert (cell.grant, cell.what, cell.limits) == (
         "landing",
         ("devstorage.read_only",),
-        "up to 900 s",
+        "up to 15m",
     )
     assert ("lambda_alias=etl", "orders@acme.iam.gserviceaccount.com") not in table.cells
 

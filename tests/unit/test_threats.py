@@ -208,6 +208,26 @@ def test_whoever_makes_branches_pushes_nobody_out_of_any_cache(
     assert set(world.asked) == {IAM}
 
 
+def test_whoever_makes_branches_pushes_out_no_other_entry_of_its_grant(
+    world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(
+        PLAIN.replace(
+            "callers = [",
+            f"""callers = [
+  {{ issuer = "{ISSUER}", claims = {{ repository = "acme/web" }} }},""",
+            1,
+        )
+    )
+    service = world.on_aws(path, CACHE_ENTRIES="6").vending
+    asked = AccessTokenRequest(grant_name="a")
+    before = vend(world, service, role("etl"), asked)
+    for number in range(50):
+        vend(world, service, branch("web", f"made-up-{number}"), asked)
+    assert vend(world, service, role("etl"), asked) == before
+
+
 # --- an upstream that hangs ----------------------------------------------------------------------
 
 
