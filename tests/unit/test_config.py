@@ -302,7 +302,12 @@ def test_settings_that_contradict_each_other_or_their_cloud_are_one_problem_that
         ),
         ("Azure", AZURE, {"AUDIENCE": "api://federation"}, "TOKENVEND_AUDIENCE holds"),
         ("AWS", AWS, {**ENTRA, "ENTRA_AUDIENCES": " , "}, "TOKENVEND_ENTRA_AUDIENCES holds"),
-        ("AWS", AWS, {"OIDC_ISSUERS": '[{"issuer": "", "issuer": ""}]'}, "TOKENVEND_OIDC_ISSUERS"),
+        (
+            "AWS",
+            AWS,
+            {"OIDC_ISSUERS": issuer().replace("{", '{"audiences": ["x"], ')},
+            "TOKENVEND_OIDC_ISSUERS names a member twice",
+        ),
         ("AWS", AWS | {"REQUESTS_CA_BUNDLE": "/nowhere"}, {}, "REQUESTS_CA_BUNDLE names no file"),
         ("AWS", AWS | {"HTTPS_PROXY": "http://proxy:65536"}, {}, "HTTPS_PROXY must be"),
         ("AWS", AWS | {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLE"}, {}, "AWS_ACCESS_KEY_ID is set without"),
