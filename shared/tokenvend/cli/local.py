@@ -121,9 +121,8 @@ def env(directory: Path, name: str) -> None:
 @click.option(
     "--seconds",
     type=float,
-    default=3.0,
-    show_default=True,
-    help="How long KIND latency holds the answer back.",
+    default=None,
+    help="How long the answer is held back; 3 for KIND latency, else 0.",
 )
 @click.option(
     "--status",
@@ -163,6 +162,8 @@ def fault(
     if clear:
         _admin(directory, "DELETE", "/faults")
     elif host is not None:
+        if more["seconds"] is None:
+            more["seconds"] = 3.0 if kind == "latency" else 0.0
         _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
     faults = _admin(directory, "GET", "/faults").json()
     for each in faults:
