@@ -607,6 +607,7 @@ def test_azure_is_asked_for_what_changed_since(
     assert read() == GOOD
     assert read() is None
     assert [call.url for call in fake.calls] == [url, url]
+    assert fake.repeatable == [True, True]
     assert fake.calls[0].headers["Authorization"] == "Bearer our-token"
     assert [call.headers.get("If-None-Match") for call in fake.calls] == [None, '"e1"']
     assert "our-token" not in repr(fake.calls)
