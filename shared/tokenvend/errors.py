@@ -92,6 +92,10 @@ class UpstreamRefused(TokenvendError):
     )
 
 
+class FederatedTokenRejected(UpstreamRefused):
+    """IAM Credentials does not take the federated token: it has to be exchanged anew."""
+
+
 class UpstreamUnavailable(TokenvendError):
     """An upstream did not answer, or not sensibly; the same request may work later."""
 

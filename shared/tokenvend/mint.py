@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokenvend.errors import Misconfigured
-from tokenvend.google.refusals import FederatedTokenRejected
+from tokenvend.errors import FederatedTokenRejected, Misconfigured
 from tokenvend.model import AccessTokenSpec, Session, VendedToken
 from tokenvend.policy.attribution import session_name
 

@@ -24,10 +24,14 @@ from tests.conformance.google_lab import (
 )
 from tests.unit.issuing import PROVIDER, deadline
 from tests.unit.sending import Embedded
-from tokenvend.errors import TokenvendError, UpstreamRefused, UpstreamUnavailable
+from tokenvend.errors import (
+    FederatedTokenRejected,
+    TokenvendError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from tokenvend.google import sts
 from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
-from tokenvend.google.refusals import FederatedTokenRejected
 from tokenvend.identity.aws import AwsIdentity
 from tokenvend.model import (
     AccessTokenSpec,

@@ -13,13 +13,13 @@ import pytest
 from tests.unit.issuing import NOW, PROVIDER, Clock, deadline, segment
 from tests.unit.sending import Script, said, script
 from tokenvend.errors import (
+    FederatedTokenRejected,
     Misconfigured,
     RateLimited,
     UpstreamRefused,
     UpstreamUnavailable,
 )
 from tokenvend.google.iamcredentials import iamcredentials_host, impersonate
-from tokenvend.google.refusals import FederatedTokenRejected
 from tokenvend.model import (
     AccessTokenSpec,
     FederatedToken,

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenvend.errors import Misconfigured, UpstreamUnavailable
-from tokenvend.google.refusals import impersonation_refusal
 from tokenvend.identifiers import is_service_account_email
 from tokenvend.lifetimes import DEFAULT_LIFETIME
 from tokenvend.model import AccessTokenSpec, VendedToken
@@ -67,6 +66,8 @@ def impersonate(
     # Repeatable: another token is another token, nothing at Google changes.
     answer = sender.send(call, deadline, repeatable=True)
     if answer.status != HTTPStatus.OK:
+        from tokenvend.google.refusals import impersonation_refusal  # noqa: PLC0415 - of failures alone
+
         raise impersonation_refusal(answer, email, provider, now())
     document = answer.json()
     try:

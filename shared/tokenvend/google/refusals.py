@@ -11,7 +11,13 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tokenvend.errors import RateLimited, TokenvendError, UpstreamRefused, UpstreamUnavailable
+from tokenvend.errors import (
+    FederatedTokenRejected,
+    RateLimited,
+    TokenvendError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from tokenvend.transport import retry_after
 
 if TYPE_CHECKING:
@@ -21,10 +27,6 @@ if TYPE_CHECKING:
 
 # Google asks for "a few seconds" when it throttles and gives no Retry-After.
 DEFAULT_RETRY_AFTER = 5
-
-
-class FederatedTokenRejected(UpstreamRefused):
-    """IAM Credentials does not take the federated token: it has to be exchanged anew."""
 
 
 # By the OAuth error or google.rpc status and a part of its text, the first that fits: what the

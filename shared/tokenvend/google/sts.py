@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenvend.errors import UpstreamUnavailable
-from tokenvend.google.refusals import exchange_refusal
 from tokenvend.transport import Call
 from tokenvend.wire.sts import FORM, exchange_form, read_federated
 
@@ -49,6 +48,8 @@ def exchange(
     # Repeatable: an exchange changes nothing at Google, it only gives another token.
     answer = sender.send(call, deadline, repeatable=True)
     if answer.status != HTTPStatus.OK:
+        from tokenvend.google.refusals import exchange_refusal  # noqa: PLC0415 - of failures alone
+
         raise exchange_refusal(answer, now())
     document = answer.json()
     try:
