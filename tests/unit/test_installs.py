@@ -32,7 +32,23 @@ EXTRAS = {
 }
 DEVELOPMENT = {"localcloud", "google", "googleapiclient", "moto", "trustme", "samtranslator"}
 # Heavy modules that a start without a request must not load; see docs/architecture.md.
-HEAVY = {"requests", "urllib3", "jwt", "cryptography", "boto3", "botocore.session", "pydantic"}
+HEAVY = {
+    "requests",
+    "urllib3",
+    "jwt",
+    "cryptography",
+    "boto3",
+    "botocore.session",
+    "pydantic",
+    "difflib",
+}
+# And what only a tool or the text of an error needs.
+TELLING = {
+    "tokenvend.google.refusals",
+    "tokenvend.policy.reading.lines",
+    "tokenvend.policy.review",
+    "tokenvend.cli",
+}
 
 
 def run(code: str, more: dict[str, str] = AWS) -> subprocess.CompletedProcess[str]:
