@@ -30,8 +30,9 @@ def new_cache(size: int) -> Callable[[Key], object]:
         from tokenvend.transport import Deadline  # noqa: PLC0415
 
     value = ("token", NOW, NOW + 3600)
+    # A pair of group and member: a checkout from before the pair takes it for a name like another.
     cache: Any = Cache(
-        life=lambda value: value[1:], now=lambda: NOW, size=size, owner=lambda key: key[0]
+        life=lambda value: value[1:], now=lambda: NOW, size=size, owner=lambda key: ("", key[0])
     )
     deadline = Deadline.after(3600, time.monotonic)
     return lambda key: cache.get_or_mint(key, lambda *_: value, deadline)
