@@ -19,7 +19,7 @@ WORKER = Path(__file__).with_name("cache_worker.py")
 SIZES = (1_024, 10_000, 100_000)
 TURNS = 12
 SECONDS = 0.15
-# What issue 6 asks of a cache of 100,000, in microseconds.
+# What is asked of a cache of 100,000, in microseconds.
 STORE_WITHIN = 100.0
 
 
