@@ -162,25 +162,7 @@ def endpoint(
         # One of our own, and one of every caller that a grant is attributed to.
         size=1 + settings.cache_entries,
     )
-    mint = Mint(
-        identity=identity,
-        session_identity=session_identity,
-        exchange=partial(
-            exchange,
-            sender=transport,
-            provider=settings.provider,
-            host=settings.sts_host,
-            now=machine.now,
-        ),
-        impersonate=partial(
-            impersonate,
-            sender=transport,
-            provider=settings.provider,
-            host=settings.iam_credentials_host,
-            now=machine.now,
-        ),
-        federated_tokens=federated,
-    )
+    mint = _mint(settings, machine, transport, identity, session_identity, federated)
     on_restore = (
         transport.close,
         vended.clear,
@@ -200,6 +182,35 @@ def endpoint(
     vending = Vending(store.current, mint, vended)
     backend = Backend(authenticator, vending, settings.audience, store.loaded)
     return Api(_life(machine, settings, on_restore), backend)
+
+
+def _mint(
+    settings: Settings,
+    machine: Machine,
+    transport: Transport,
+    identity: Callable[[Deadline], SubjectToken],
+    session_identity: Callable[[Session, Deadline], SubjectToken] | None,
+    federated: Cache[Session, FederatedToken],
+) -> Mint:
+    return Mint(
+        identity=identity,
+        session_identity=session_identity,
+        exchange=partial(
+            exchange,
+            sender=transport,
+            provider=settings.provider,
+            host=settings.sts_host,
+            now=machine.now,
+        ),
+        impersonate=partial(
+            impersonate,
+            sender=transport,
+            provider=settings.provider,
+            host=settings.iam_credentials_host,
+            now=machine.now,
+        ),
+        federated_tokens=federated,
+    )
 
 
 def _life(
