@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from localcloud.aws import Accounts
-from localcloud.faults import Clock
+from localcloud.wire.faults import Clock
 from localcloud.world import World
 from tests.bench import measuring
 from tests.bench.lambdas import GOOGLE_AUTH_HANDLER, HANDLER, SETTINGS, event_of

@@ -13,8 +13,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from localcloud.aws import AccessKey, Accounts, sites
-from localcloud.faults import Clock
-from localcloud.web import Headers, Request, Response, Router
+from localcloud.wire.faults import Clock
+from localcloud.wire.web import Headers, Request, Response, Router
 from localcloud.world import World
 
 if TYPE_CHECKING:

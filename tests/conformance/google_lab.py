@@ -22,7 +22,7 @@ from localcloud import google
 from localcloud.aws import sts as aws_sts
 from localcloud.aws.accounts import AccessKey, Accounts
 from localcloud.azure.entra import Entra
-from localcloud.web import Headers, Request, Response, Router
+from localcloud.wire.web import Headers, Request, Response, Router
 from localcloud.world import World
 
 if TYPE_CHECKING:

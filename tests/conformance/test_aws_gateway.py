@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from localcloud.cloud import Cloud
-from localcloud.web import Headers, Request, Response
+from localcloud.wire.web import Headers, Request, Response
 from localcloud.world import World
 from tests.conformance.aws_lab import ACCOUNT, REGION, signed, with_header
 

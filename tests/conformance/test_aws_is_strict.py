@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from localcloud.aws import Accounts
-from localcloud.web import Headers, Request, Response
+from localcloud.wire.web import Headers, Request, Response
 from localcloud.world import World
 from tests.conformance.aws_lab import (
     ACCOUNT,
@@ -72,7 +72,7 @@ def tampered_body(lab: Lab) -> Request:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     body = b"Action=GetCallerIdentity&Version=2011-06-15"
     request = signed(key, "/", headers=form, body=body)
-    return replace(request, body=body + b"&x=1")
+    return replace(request, content=body + b"&x=1")
 
 
 def stated_payload_hash_of_another_body(lab: Lab) -> Request:

@@ -13,7 +13,7 @@ from tests.conformance.aws_lab import ACCOUNT, Lab, code, element, new_lab, sign
 
 if TYPE_CHECKING:
     from localcloud.aws import AccessKey
-    from localcloud.web import Response
+    from localcloud.wire.web import Response
 
 
 @pytest.fixture

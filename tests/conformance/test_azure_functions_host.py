@@ -15,7 +15,7 @@ import pytest
 
 from localcloud.azure import FunctionsHost, FunctionsHostError
 from localcloud.azure.routing import BadRouteError, Route, Routes, compile_template
-from localcloud.web import Headers, Request, Response
+from localcloud.wire.web import Headers, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

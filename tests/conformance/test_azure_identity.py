@@ -16,7 +16,7 @@ from localcloud.azure import (
     app_settings,
     sites,
 )
-from localcloud.web import Headers, Request, Response, Router
+from localcloud.wire.web import Headers, Request, Response, Router
 from localcloud.world import AppRole, AppRoleAssignment, Azure, World
 from tests.unit.issuing import NOW, Clock
 

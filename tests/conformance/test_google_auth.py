@@ -21,7 +21,7 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from localcloud.azure import vm_metadata
-from localcloud.web import Server
+from localcloud.wire.web import Server
 from tests.callers import Caller, session
 
 if TYPE_CHECKING:

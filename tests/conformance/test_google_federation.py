@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from localcloud.google.aws_identity import verify
-from localcloud.google.cel import Resource, condition_holds, evaluate_string, extract, holds
-from localcloud.google.errors import OAuthError
-from localcloud.web import Request, Response
+from localcloud.google.core.cel import Resource, condition_holds, evaluate_string, extract, holds
+from localcloud.google.core.errors import OAuthError
+from localcloud.google.sts.aws_identity import verify
+from localcloud.wire.web import Request, Response
 from localcloud.world import Expr
 from tests.conformance.google_lab import (
     AWS_PROVIDER,

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from localcloud.web import Response
+from localcloud.wire.web import Response
 from tests.conformance.google_lab import (
     AUDITED,
     AWS_PROVIDER,

@@ -19,7 +19,7 @@ from google.auth import aws, downscoped, identity_pool, impersonated_credentials
 from google.auth.transport.requests import Request as AuthRequest
 from google.oauth2 import id_token
 
-from localcloud.web import Request, Response, Router
+from localcloud.wire.web import Request, Response, Router
 from tests.conformance.google_lab import (
     AUDITED,
     AWS_PROVIDER,

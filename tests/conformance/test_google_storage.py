@@ -23,7 +23,7 @@ from tests.conformance.google_lab import (
 )
 
 if TYPE_CHECKING:
-    from localcloud.web import Response
+    from localcloud.wire.web import Response
 
 API = "https://storage.googleapis.com/storage/v1/b/acme-landing"
 UPLOAD = "https://storage.googleapis.com/upload/storage/v1/b/acme-landing/o"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localcloud.resources import WorldError
 from localcloud.world import DEFAULT_WORLD, Policy, World
+from localcloud.world.resources import WorldError
 
 
 def test_dumped_world_reads_back_equal() -> None:

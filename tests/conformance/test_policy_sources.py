@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from localcloud.cloud import Cloud
-from localcloud.faults import Fault, Kind
-from localcloud.web import Headers, Request, Response
+from localcloud.wire.faults import Fault, Kind
+from localcloud.wire.web import Headers, Request, Response
 from localcloud.world import World
 from tokenvend.deadline import Deadline
 from tokenvend.errors import (

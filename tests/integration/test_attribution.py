@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from localcloud.cloud import AUDIENCE, POLICY, POLICY_ON_AWS, ROOT, Cloud, CloudError
-from localcloud.faults import Fault, Kind
+from localcloud.wire.faults import Fault, Kind
 from localcloud.world import World
 from tests.callers import Caller, managed_identity_token, session
 from tests.canary import leaks, logs_of, secrets_of

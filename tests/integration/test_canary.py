@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from localcloud.faults import Fault, Kind
+from localcloud.wire.faults import Fault, Kind
 from tests.callers import Caller
 from tests.canary import leaks, logs_of, secrets_of
 

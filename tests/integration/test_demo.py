@@ -8,7 +8,7 @@ import pytest
 
 from localcloud import demo
 from localcloud.cloud import Cloud
-from localcloud.faults import Fault, Kind
+from localcloud.wire.faults import Fault, Kind
 from localcloud.world import World
 
 if TYPE_CHECKING:

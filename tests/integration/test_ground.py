@@ -20,9 +20,9 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from localcloud.cloud import Cloud, UnknownCallerError
-from localcloud.faults import Fault, Kind
-from localcloud.net import Authority, Proxy
-from localcloud.web import Request, Response, Router, Server
+from localcloud.wire.faults import Fault, Kind
+from localcloud.wire.net import Authority, Proxy
+from localcloud.wire.web import Request, Response, Router, Server
 from localcloud.world import World
 
 if TYPE_CHECKING:

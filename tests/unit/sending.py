@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from localcloud.web import Headers, Request, Response
+from localcloud.wire.web import Headers, Request, Response
 from tokenvend.transport import Answer, Call
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from localcloud.azure import Entra, sites
-from localcloud.web import Router
+from localcloud.wire.web import Router
 from localcloud.world import World
 from tests.unit.issuing import (
     NOW,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from localcloud.web import Request, Response, Server
+from localcloud.wire.web import Request, Response, Server
 from tokenvend.cli import main
 
 if TYPE_CHECKING:

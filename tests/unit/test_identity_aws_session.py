@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localcloud.aws import Accounts, sites
-from localcloud.faults import Clock as CloudClock
-from localcloud.web import Router
+from localcloud.wire.faults import Clock as CloudClock
+from localcloud.wire.web import Router
 from localcloud.world import World
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Embedded, Script, script

@@ -19,10 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from localcloud import admin, aws, azure, google
-from localcloud.faults import Clock, Faults
-from localcloud.net import Authority, Proxy
-from localcloud.web import Request, Response, Router, Server, Site
+from localcloud import aws, azure, google
+from localcloud.wire import admin
+from localcloud.wire.faults import Clock, Faults
+from localcloud.wire.net import Authority, Proxy
+from localcloud.wire.web import Request, Response, Router, Server, Site
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -26,7 +26,7 @@ from localcloud.aws.ssm import Parameters
 from localcloud.aws.template import Function, Template, TemplateError, declared, load
 
 if TYPE_CHECKING:
-    from localcloud.web import Site
+    from localcloud.wire.web import Site
 
 __all__ = [
     "FUNCTION_ROLE",

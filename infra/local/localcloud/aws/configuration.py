@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from localcloud.aws.accounts import FUNCTION_ROLE
 from localcloud.aws.sigv4 import Reason, RefusedError, verify
-from localcloud.web import Response
+from localcloud.wire.web import Response
 
 if TYPE_CHECKING:
     from localcloud.aws.accounts import Accounts
-    from localcloud.web import Request
+    from localcloud.wire.web import Request
 
 _KINDS = {
     Reason.MISSING: "MissingAuthenticationTokenException",

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from localcloud.web import Request, Response
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
     from localcloud.aws.sigv4 import Signed

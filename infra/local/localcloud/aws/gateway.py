@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud.aws import events, routes
 from localcloud.aws.events import Arrival, BadResultError
 from localcloud.aws.sigv4 import Reason, RefusedError, Signed, verify
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

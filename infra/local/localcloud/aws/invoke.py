@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from localcloud.aws.gateway import MAX_EVENT
 from localcloud.aws.sigv4 import Reason, RefusedError, verify
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from localcloud.aws.accounts import Accounts

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from localcloud.web import Request, Response, Server
+from localcloud.wire.web import Request, Response, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

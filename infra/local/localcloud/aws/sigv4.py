@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 
 if TYPE_CHECKING:
     from localcloud.aws.accounts import AccessKey, Accounts, Principal
-    from localcloud.web import Request
+    from localcloud.wire.web import Request
 
 SKEW = timedelta(minutes=15)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws.configuration import ServiceError, authenticate, authorize, request_id
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from localcloud.aws.accounts import Accounts

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from localcloud.aws.accounts import AccessKey, Accounts
 from localcloud.aws.sigv4 import Reason, RefusedError, Signed, verify
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 VERSION = "2011-06-15"
 GLOBAL_REGION = "us-east-1"

@@ -18,7 +18,7 @@ from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
 from localcloud.azure.settings import app_settings
 
 if TYPE_CHECKING:
-    from localcloud.web import Site
+    from localcloud.wire.web import Site
 
 __all__ = [
     "Blobs",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from localcloud.azure.bearer import BearerError, Readers, bearer_object
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from localcloud.azure.entra import Entra

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from localcloud.azure.entra import Entra
-    from localcloud.web import Request
+    from localcloud.wire.web import Request
 
 SKEW = 300
 

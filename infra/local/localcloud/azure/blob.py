@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from localcloud.azure.bearer import BearerError, Readers, bearer_object
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from localcloud.azure.entra import Entra

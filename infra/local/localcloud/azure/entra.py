@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from localcloud.azure.keys import SigningKey, new_key
-from localcloud.web import Request, Response
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from localcloud.web import Request, Response
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

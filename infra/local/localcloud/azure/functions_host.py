@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl
 
 from localcloud.azure import worker
 from localcloud.azure.routing import Route, Routes, compile_template, decode_path
-from localcloud.web import Request, Response, Server
+from localcloud.wire.web import Request, Response, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

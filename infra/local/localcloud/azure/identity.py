@@ -16,7 +16,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from localcloud.azure.entra import DEFAULT_LIFETIME, Entra, UnknownResourceError
-from localcloud.web import Request, Response, Server, Site
+from localcloud.wire.web import Request, Response, Server, Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google import credentials, metadata, run, storage, sts
-from localcloud.google.audit import AuditLog, LogEntry
-from localcloud.google.cloud import Cloud
+from localcloud.google import iamcredentials, metadata, run, storage, sts
+from localcloud.google.core.audit import AuditLog, LogEntry
+from localcloud.google.core.cloud import Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.web import Request, Response, Site
+    from localcloud.wire.web import Request, Response, Site
     from localcloud.world import World
 
 __all__ = ["AuditLog", "LogEntry", "sites"]
@@ -27,7 +27,7 @@ def sites(
     fetch: Callable[[Request], Response],
     log: AuditLog | None = None,
 ) -> dict[str, Site]:
-    """Hostname patterns to sites, for a `localcloud.web.Router`.
+    """Hostname patterns to sites, for a `localcloud.wire.web.Router`.
 
     `clock` gives epoch seconds. `fetch` reaches the other clouds' stand-ins by hostname: AWS STS
     for GetCallerIdentity, an OIDC issuer for its key set. `log` receives the audit entries.
@@ -37,7 +37,7 @@ def sites(
     return {
         "sts.googleapis.com": token_service,
         "sts.*.rep.googleapis.com": token_service,
-        "iamcredentials.googleapis.com": credentials.site(cloud),
+        "iamcredentials.googleapis.com": iamcredentials.site(cloud),
         "storage.googleapis.com": storage.site(cloud),
         "*.run.app": run.site(cloud),
         **metadata.sites(cloud),

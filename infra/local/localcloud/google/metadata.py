@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google.cel import Resource
-from localcloud.google.errors import (
+from localcloud.google.core.cel import Resource
+from localcloud.google.core.errors import (
     GoogleError,
     answering,
     invalid_argument,
@@ -16,18 +16,24 @@ from localcloud.google.errors import (
     not_found,
     permission_denied,
 )
-from localcloud.google.iam import allows
-from localcloud.google.minting import ISSUER
-from localcloud.google.principals import ServiceAccountPrincipal
-from localcloud.google.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, bearer, require_scope
-from localcloud.resources import WorldError, parse, unparse
-from localcloud.web import Request, Response, Site
+from localcloud.google.core.iam import allows
+from localcloud.google.core.principals import ServiceAccountPrincipal
+from localcloud.google.core.tokens import (
+    CLOUD_PLATFORM,
+    IAM_SCOPE,
+    authenticate,
+    bearer,
+    require_scope,
+)
+from localcloud.google.iamcredentials.minting import ISSUER
+from localcloud.wire.web import Request, Response, Site
 from localcloud.world import Policy, ServiceAccount
+from localcloud.world.resources import WorldError, parse, unparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
 
 _CACHE = ("Cache-Control", "public, max-age=3600, must-revalidate")
 _MANAGER_SCOPES = (

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from localcloud.google import audit
-from localcloud.google.cel import Resource
-from localcloud.google.iam import PERMISSIONS, allows
-from localcloud.google.minting import ISSUER
-from localcloud.google.principals import ServiceAccountPrincipal
-from localcloud.web import Request, Response, Site
+from localcloud.google.core import audit
+from localcloud.google.core.cel import Resource
+from localcloud.google.core.iam import PERMISSIONS, allows
+from localcloud.google.core.principals import ServiceAccountPrincipal
+from localcloud.google.iamcredentials.minting import ISSUER
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
     from localcloud.world import RunService
 
 SERVICE = "run.googleapis.com"

@@ -14,16 +14,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from localcloud.google import audit, federation, sts_boundary
-from localcloud.google.errors import OAuthError, answering, json_object, not_found, unknown_field
-from localcloud.google.tokens import IssuedToken, bearer
-from localcloud.resources import camel
-from localcloud.web import Request, Response, Site
+from localcloud.google.core import audit
+from localcloud.google.core.errors import (
+    OAuthError,
+    answering,
+    json_object,
+    not_found,
+    unknown_field,
+)
+from localcloud.google.core.tokens import IssuedToken, bearer
+from localcloud.google.sts import boundary, federation
+from localcloud.wire.web import Request, Response, Site
+from localcloud.world.resources import camel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
 
 SERVICE = "sts.googleapis.com"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -81,7 +88,7 @@ def _exchange(cloud: Cloud, request: Request) -> Response:
     exchange = _parse(_fields(request))
     now = cloud.clock()
     if exchange.subject_token_type == ACCESS_TOKEN:
-        token = sts_boundary.downscope(
+        token = boundary.downscope(
             cloud, exchange.subject_token, exchange.options, exchange.scopes, now
         )
         return _answer(token, cloud.tokens.issue(token, now), now)

@@ -12,14 +12,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from localcloud.google import aws_identity, cel, oidc
-from localcloud.google.errors import OAuthError
-from localcloud.google.principals import FederatedPrincipal
+from localcloud.google.core import cel
+from localcloud.google.core.errors import OAuthError
+from localcloud.google.core.principals import FederatedPrincipal
+from localcloud.google.sts import aws_identity, oidc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
     from localcloud.world import WorkloadIdentityPoolProvider
 
 MAX_LIFETIME = 3600

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google import audit, minting
-from localcloud.google.cel import Resource
-from localcloud.google.errors import (
+from localcloud.google.core import audit
+from localcloud.google.core.cel import Resource
+from localcloud.google.core.errors import (
     GoogleError,
     answering,
     invalid_argument,
@@ -21,15 +21,16 @@ from localcloud.google.errors import (
     permission_denied,
     unknown_field,
 )
-from localcloud.google.iam import allows
-from localcloud.google.principals import Principal, ServiceAccountPrincipal, subject_name
-from localcloud.google.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, require_scope
-from localcloud.web import Request, Response, Site
+from localcloud.google.core.iam import allows
+from localcloud.google.core.principals import Principal, ServiceAccountPrincipal, subject_name
+from localcloud.google.core.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, require_scope
+from localcloud.google.iamcredentials import minting
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
     from localcloud.world import ServiceAccount
 
 SERVICE = "iamcredentials.googleapis.com"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from localcloud.google.errors import OAuthError
-from localcloud.web import Headers, Request, Response
+from localcloud.google.core.errors import OAuthError
+from localcloud.wire.web import Headers, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

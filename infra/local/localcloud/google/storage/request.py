@@ -13,12 +13,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from localcloud.web import Request, Response
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.principals import Principal
+    from localcloud.google.core.principals import Principal
 
 MAX_NAME = 1024
 _GENERATION = re.compile(r"[0-9]{1,19}")

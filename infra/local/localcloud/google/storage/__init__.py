@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from localcloud.google import audit
-from localcloud.google.cel import Resource
-from localcloud.google.iam import allows
-from localcloud.google.principals import FederatedPrincipal, Principal, subject_name
-from localcloud.google.storage_backend import Backend
-from localcloud.google.storage_request import (
+from localcloud.google.core import audit
+from localcloud.google.core.cel import Resource
+from localcloud.google.core.iam import allows
+from localcloud.google.core.principals import FederatedPrincipal, Principal, subject_name
+from localcloud.google.core.tokens import CLOUD_PLATFORM, IssuedToken, bearer
+from localcloud.google.storage.backend import Backend
+from localcloud.google.storage.request import (
     Operation,
     Session,
     StorageError,
@@ -31,14 +32,13 @@ from localcloud.google.storage_request import (
     read_upload,
     session_id,
 )
-from localcloud.google.sts_boundary import within
-from localcloud.google.tokens import CLOUD_PLATFORM, IssuedToken, bearer
-from localcloud.web import Request, Response, Site
+from localcloud.google.sts.boundary import within
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
     from localcloud.world import Bucket
 
 SERVICE = "storage.googleapis.com"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google.cel import Resource, condition_holds
+from localcloud.google.core.cel import Resource, condition_holds
 
 if TYPE_CHECKING:
-    from localcloud.google.principals import Principal
+    from localcloud.google.core.principals import Principal
     from localcloud.world import Policy
 
 _SA = "iam.serviceAccounts"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
+from localcloud.google.core.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,11 +1,13 @@
 """The HTTP frame every stand-in is written against.
 
 A site is a function from `Request` to `Response`; a `Router` picks the site by hostname, so
-the same table serves sockets (`Server`) and in-process calls from one cloud to another.
+the same table serves sockets (`Server`) and in-process calls from one cloud to another. Bodies are
+read as a site asks for them, so that one which streams carries objects larger than memory.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -13,7 +15,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +25,89 @@ from urllib.parse import parse_qsl, unquote
 log = logging.getLogger(__name__)
 
 MAX_BODY = 32 * 1024 * 1024
+"""What a site may read whole, in bytes; more must be streamed."""
+# What an answer that was given early still reads of the request, so that its sender hears it.
+MAX_DRAIN = 1024 * 1024
+_PIECE = 64 * 1024
+
+
+class BodyTooLargeError(Exception):
+    """A body that must be held whole is longer than `MAX_BODY`."""
+
+
+class BodyCutError(ConnectionError):
+    """The sender stopped in the middle of its body."""
+
+
+class Body:
+    """A request's body as it arrives; `length` is None when it is chunked.
+
+    Raises BodyCutError when the connection ends before the body does.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, length: int | None) -> None:
+        self._source = source
+        self.length = length
+        self._left = length or 0
+        self._ended = length == 0
+        self._whole: bytes | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is left on the wire."""
+        return self._ended
+
+    def read(self, size: int = _PIECE) -> bytes:
+        """The next bytes, at most `size` of them; empty at the end."""
+        if self._ended:
+            return b""
+        if self.length is None and self._left == 0 and not self._next_chunk():
+            return b""
+        piece = self._source.read(min(size, self._left))
+        if not piece:
+            self._ended = True
+            raise BodyCutError("the body ended early")
+        self._left -= len(piece)
+        if self.length is None and self._left == 0:
+            self._source.readline()
+        elif self._left == 0:
+            self._ended = True
+        return piece
+
+    def whole(self) -> bytes:
+        """All of it, the same at every call; raises BodyTooLargeError."""
+        if self._whole is None:
+            pieces, total = [], 0
+            if (self.length or 0) > MAX_BODY:
+                raise BodyTooLargeError
+            while piece := self.read():
+                pieces.append(piece)
+                total += len(piece)
+                if total > MAX_BODY:
+                    raise BodyTooLargeError
+            self._whole = b"".join(pieces)
+        return self._whole
+
+    def drain(self) -> bool:
+        """Read what the site left; whether the connection can serve another request."""
+        read = 0
+        while not self._ended and read <= MAX_DRAIN:
+            read += len(self.read())
+        return self._ended
+
+    def _next_chunk(self) -> bool:
+        """RFC 9112 section 7.1: the next chunk's size, or the trailers and the end."""
+        line = self._source.readline(_PIECE)
+        size = line.split(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", size):
+            self._ended = True
+            raise BodyCutError("a chunk has no size")
+        self._left = int(size, 16)
+        if self._left == 0:
+            while self._source.readline(_PIECE).strip():
+                continue
+            self._ended = True
+        return self._left > 0
 
 
 class Headers:
@@ -48,8 +133,20 @@ class Request:
     host: str
     target: str
     headers: Headers = field(default_factory=Headers)
-    body: bytes = b""
+    content: bytes | Body = b""
     peer: str = "127.0.0.1"
+
+    @property
+    def body(self) -> bytes:
+        """The whole body; raises BodyTooLargeError, which is answered with 413."""
+        return self.content.whole() if isinstance(self.content, Body) else self.content
+
+    @property
+    def stream(self) -> Body:
+        """The body to be read piece by piece."""
+        if isinstance(self.content, Body):
+            return self.content
+        return Body(io.BytesIO(self.content), len(self.content))
 
     @property
     def path(self) -> str:
@@ -73,11 +170,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer; `Content-Length` is added on the wire."""
+    """One answer; `Content-Length` is added on the wire.
+
+    With `stream` the body is its pieces; a site that knows their length says so in Content-Length,
+    else they are sent in chunks. The iterator is closed when the answer has been sent, or lost.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+    stream: Generator[bytes] | None = None
 
     @classmethod
     def json(cls, status: int, value: Any, *headers: tuple[str, str]) -> Response:
@@ -180,8 +282,10 @@ class _Handler(BaseHTTPRequestHandler):
     site: Site
 
     def _serve(self) -> None:
-        body = self._read_body()
+        body = self._body()
         if body is None:
+            self.close_connection = True
+            self._write(Response(400))
             return
         # RFC 9112 section 3.2.2: a client that was told to use us as its proxy for plain http
         # sends the target in absolute form.
@@ -191,11 +295,17 @@ class _Handler(BaseHTTPRequestHandler):
             host=(self.headers.get("Host") or "").rsplit(":", 1)[0],
             target=target,
             headers=Headers(self.headers.items()),
-            body=body,
+            content=body,
             peer=self.client_address[0],
         )
         try:
             response = self.site(request)
+        except BodyTooLargeError:
+            response = Response(413)
+        except BodyCutError as cut:
+            log.debug("%s %s%s: %s", request.method, request.host, request.path, cut)
+            self.close_connection = True
+            return
         except ConnectionAbortedError:
             # An injected reset: the peer sees the connection die without an answer.
             self.close_connection = True
@@ -204,40 +314,47 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             log.exception("%s %s%s failed", request.method, request.host, request.path)
             response = Response.json(500, {"error": "the stand-in failed; see its log"})
+        try:
+            self.close_connection |= not body.drain()
+        except BodyCutError:
+            self.close_connection = True
         self._write(response)
 
-    def _read_body(self) -> bytes | None:
+    def _body(self) -> Body | None:
+        """The body that the header fields announce; None when they make no sense."""
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return self._read_chunks()
+            return Body(self.rfile, None)
         length = self.headers.get("Content-Length") or "0"
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            self.close_connection = True
-            self._write(Response(413 if length.isdecimal() else 400))
-            return None
-        return self.rfile.read(int(length))
-
-    def _read_chunks(self) -> bytes:
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            continue
-        return b"".join(parts)
+        # The standard library reads at most a line of 64 KiB; a number of 19 digits fits.
+        return Body(self.rfile, int(length)) if re.fullmatch("[0-9]{1,19}", length) else None
 
     def _write(self, response: Response) -> None:
-        self.send_response_only(response.status)
         names = {name.lower() for name, _ in response.headers}
+        chunked = response.stream is not None and "content-length" not in names
+        self.send_response_only(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
-        if not names & {"content-length", "transfer-encoding"}:
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif not names & {"content-length", "transfer-encoding"}:
             self.send_header("Content-Length", str(len(response.body)))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
+        if response.stream is not None:
+            self._write_stream(response.stream, chunked=chunked)
+        elif self.command != "HEAD":
             self.wfile.write(response.body)
         self.wfile.flush()
+
+    def _write_stream(self, stream: Generator[bytes], *, chunked: bool) -> None:
+        try:
+            for piece in stream if self.command != "HEAD" else ():
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked and self.command != "HEAD":
+                self.wfile.write(b"0\r\n\r\n")
+        finally:
+            stream.close()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _serve  # noqa: N815
 

@@ -12,18 +12,18 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.errors import (
+from localcloud.google.core.errors import (
     INVALID_CREDENTIALS,
     MISSING_CREDENTIALS,
     GoogleError,
     error_info,
 )
-from localcloud.google.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
+from localcloud.google.core.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from localcloud.web import Request
+    from localcloud.wire.web import Request
     from localcloud.world import World
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"

@@ -13,8 +13,8 @@ from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from localcloud.faults import Clock, Fault, Faults, Kind
-from localcloud.web import Request, Response, Site
+from localcloud.wire.faults import Clock, Fault, Faults, Kind
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

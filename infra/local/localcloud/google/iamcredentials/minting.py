@@ -9,15 +9,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google import audit
-from localcloud.google.errors import invalid_argument
-from localcloud.google.principals import ServiceAccountPrincipal
-from localcloud.google.tokens import IssuedToken
+from localcloud.google.core import audit
+from localcloud.google.core.errors import invalid_argument
+from localcloud.google.core.principals import ServiceAccountPrincipal
+from localcloud.google.core.tokens import IssuedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
     from localcloud.world import ServiceAccount
 
 ISSUER = "https://accounts.google.com"

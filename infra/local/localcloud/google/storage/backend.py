@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from gcp_storage_emulator.server import Router
 from gcp_storage_emulator.storage import Storage
 
-from localcloud.google.storage_request import StorageError
-from localcloud.web import Headers, Response
+from localcloud.google.storage.request import StorageError
+from localcloud.wire.web import Headers, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

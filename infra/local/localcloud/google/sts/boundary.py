@@ -10,15 +10,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from localcloud.google.cel import Resource, condition_holds
-from localcloud.google.errors import OAuthError
-from localcloud.google.iam import PERMISSIONS
-from localcloud.google.tokens import IssuedToken
+from localcloud.google.core.cel import Resource, condition_holds
+from localcloud.google.core.errors import OAuthError
+from localcloud.google.core.iam import PERMISSIONS
+from localcloud.google.core.tokens import IssuedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.cloud import Cloud
+    from localcloud.google.core.cloud import Cloud
 
 MAX_RULES = 10
 MAX_BOUNDARY = 2048

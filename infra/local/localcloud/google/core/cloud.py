@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from localcloud.google.audit import AuditLog
-from localcloud.google.keys import SigningKey
-from localcloud.google.tokens import TokenStore
+from localcloud.google.core.audit import AuditLog
+from localcloud.google.core.keys import SigningKey
+from localcloud.google.core.tokens import TokenStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.web import Request, Response
+    from localcloud.wire.web import Request, Response
     from localcloud.world import World
 
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.web import Request, Response, Site
+from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,8 +17,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
-from localcloud.google.errors import OAuthError
-from localcloud.web import Headers, Request, Response
+from localcloud.google.core.errors import OAuthError
+from localcloud.wire.web import Headers, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Between callers and the stand-ins: HTTP, TLS, the proxy, route tables, faults."""

@@ -1,0 +1,110 @@
+"""The state of the embedded cloud: which accounts, identities, pools and resources exist.
+
+One readable YAML file in the clouds' own resource shapes becomes mutable typed objects, so that a
+test changes the world as an operator would (``world.google.provider(NAME).disabled = True``) and
+the next request sees it. Refuses unknown keys and wrong types, because a misspelt key in a policy
+would otherwise be a silent grant or denial. Keys of signing are never part of a world.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from localcloud.world.aws import Aws, AwsRole, AwsUser
+from localcloud.world.azure import (
+    AppRole,
+    AppRoleAssignment,
+    Azure,
+    EntraApplication,
+    ManagedIdentity,
+)
+from localcloud.world.google import (
+    AwsConfig,
+    Binding,
+    Bucket,
+    Expr,
+    Google,
+    IamConfiguration,
+    OidcConfig,
+    Policy,
+    Project,
+    RunService,
+    ServiceAccount,
+    UniformBucketLevelAccess,
+    WorkloadIdentityPool,
+    WorkloadIdentityPoolProvider,
+)
+from localcloud.world.resources import WorldError, parse, unparse
+
+DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
+
+__all__ = [
+    "DEFAULT_WORLD",
+    "AppRole",
+    "AppRoleAssignment",
+    "Aws",
+    "AwsConfig",
+    "AwsRole",
+    "AwsUser",
+    "Azure",
+    "Binding",
+    "Bucket",
+    "EntraApplication",
+    "Expr",
+    "Google",
+    "IamConfiguration",
+    "ManagedIdentity",
+    "OidcConfig",
+    "Policy",
+    "Project",
+    "RunService",
+    "ServiceAccount",
+    "UniformBucketLevelAccess",
+    "WorkloadIdentityPool",
+    "WorkloadIdentityPoolProvider",
+    "World",
+    "WorldError",
+]
+
+
+@dataclass
+class World:
+    """The three clouds. Hold `lock` around a change of several steps; single writes are atomic."""
+
+    aws: Aws
+    azure: Azure
+    google: Google
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, path: Path | str = DEFAULT_WORLD) -> World:
+        """Read a world; raises WorldError that names the wrong key."""
+        return cls.parse(Path(path).read_text(encoding="utf-8"))
+
+    @classmethod
+    def parse(cls, text: str) -> World:
+        """Read a world from YAML text; raises WorldError that names the wrong key."""
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as failure:
+            message = f"the world is not YAML: {failure}"
+            raise WorldError(message) from failure
+        if not isinstance(document, dict) or set(document) != {"aws", "azure", "google"}:
+            message = "a world has exactly the keys aws, azure and google"
+            raise WorldError(message)
+        return cls(
+            parse(Aws, document["aws"], "aws"),
+            parse(Azure, document["azure"], "azure"),
+            parse(Google, document["google"], "google"),
+        )
+
+    def dump(self) -> str:
+        """The world as YAML that `parse` reads back to an equal world."""
+        with self.lock:
+            document = {key: unparse(getattr(self, key)) for key in ("aws", "azure", "google")}
+        text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        return text
