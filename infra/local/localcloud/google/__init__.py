@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.google import iamcredentials, metadata, run, storage, sts
 from localcloud.google.core.audit import AuditLog, LogEntry
-from localcloud.google.core.cloud import Cloud
+from localcloud.google.core.cloud import GoogleCloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def sites(
     `clock` gives epoch seconds. `fetch` reaches the other clouds' stand-ins by hostname: AWS STS
     for GetCallerIdentity, an OIDC issuer for its key set. `log` receives the audit entries.
     """
-    cloud = Cloud(world, clock, fetch, log or AuditLog())
+    cloud = GoogleCloud(world, clock, fetch, log or AuditLog())
     token_service = sts.site(cloud)
     return {
         "sts.googleapis.com": token_service,

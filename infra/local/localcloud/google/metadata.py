@@ -33,7 +33,7 @@ from localcloud.world.resources import WorldError, parse, unparse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
 
 _CACHE = ("Cache-Control", "public, max-age=3600, must-revalidate")
 _MANAGER_SCOPES = (
@@ -44,9 +44,9 @@ _MANAGER_SCOPES = (
 )
 
 
-def sites(cloud: Cloud) -> dict[str, Site]:
+def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """The hosts of Google's small lookups."""
-    bound: dict[str, Callable[[Cloud, Request], Response]] = {
+    bound: dict[str, Callable[[GoogleCloud, Request], Response]] = {
         "www.googleapis.com": _certificates,
         "accounts.google.com": _discovery,
         "oauth2.googleapis.com": _token_info,
@@ -54,13 +54,13 @@ def sites(cloud: Cloud) -> dict[str, Site]:
         "iam.googleapis.com": _service_account,
     }
 
-    def bind(serve: Callable[[Cloud, Request], Response]) -> Site:
+    def bind(serve: Callable[[GoogleCloud, Request], Response]) -> Site:
         return answering(lambda request: serve(cloud, request))
 
     return {host: bind(serve) for host, serve in bound.items()}
 
 
-def _certificates(cloud: Cloud, request: Request) -> Response:
+def _certificates(cloud: GoogleCloud, request: Request) -> Response:
     path = request.path
     if request.method != "GET":
         return not_found(request)
@@ -76,7 +76,7 @@ def _certificates(cloud: Cloud, request: Request) -> Response:
     return not_found(request)
 
 
-def _account_certificates(cloud: Cloud, form: str, name: str) -> Response:
+def _account_certificates(cloud: GoogleCloud, form: str, name: str) -> Response:
     account = cloud.world.google.service_account(name)
     if account is None:
         raise GoogleError("NOT_FOUND", "Requested entity was not found.")
@@ -87,7 +87,7 @@ def _account_certificates(cloud: Cloud, form: str, name: str) -> Response:
     return Response.json(200, {key.kid: certificate}, _CACHE)
 
 
-def _discovery(_cloud: Cloud, request: Request) -> Response:
+def _discovery(_cloud: GoogleCloud, request: Request) -> Response:
     if (request.method, request.path) != ("GET", "/.well-known/openid-configuration"):
         return not_found(request)
     document = {
@@ -102,7 +102,7 @@ def _discovery(_cloud: Cloud, request: Request) -> Response:
     return Response.json(200, document, _CACHE)
 
 
-def _token_info(cloud: Cloud, request: Request) -> Response:
+def _token_info(cloud: GoogleCloud, request: Request) -> Response:
     if request.path not in ("/tokeninfo", "/oauth2/v3/tokeninfo"):
         return not_found(request)
     now = cloud.clock()
@@ -124,7 +124,7 @@ def _token_info(cloud: Cloud, request: Request) -> Response:
     return Response.json(200, info)
 
 
-def _project(cloud: Cloud, request: Request) -> Response:
+def _project(cloud: GoogleCloud, request: Request) -> Response:
     """Resource Manager's projects.get; projects carry no policy here, so any live token reads."""
     match request.method, request.segments():
         case "GET", [("v1" | "v3") as version, "projects", name]:
@@ -132,7 +132,7 @@ def _project(cloud: Cloud, request: Request) -> Response:
     return not_found(request)
 
 
-def _get_project(cloud: Cloud, request: Request, version: str, wanted: str) -> Response:
+def _get_project(cloud: GoogleCloud, request: Request, version: str, wanted: str) -> Response:
     token = authenticate(request, cloud.tokens, cloud.world, cloud.clock())
     require_scope(token, _MANAGER_SCOPES, request.host, "GetProject")
     project = cloud.world.google.project(wanted)
@@ -147,7 +147,7 @@ def _get_project(cloud: Cloud, request: Request, version: str, wanted: str) -> R
     return Response.json(200, body | {"lifecycleState": "ACTIVE", "name": name})
 
 
-def _service_account(cloud: Cloud, request: Request) -> Response:
+def _service_account(cloud: GoogleCloud, request: Request) -> Response:
     """Read or replace a service account's policy."""
     match request.method, request.segments():
         case "POST", ["v1", "projects", _, "serviceAccounts", call]:
@@ -157,7 +157,7 @@ def _service_account(cloud: Cloud, request: Request) -> Response:
     return not_found(request)
 
 
-def _policy(cloud: Cloud, request: Request, name: str, verb: str) -> Response:
+def _policy(cloud: GoogleCloud, request: Request, name: str, verb: str) -> Response:
     now = cloud.clock()
     token = authenticate(request, cloud.tokens, cloud.world, now)
     require_scope(token, (CLOUD_PLATFORM, IAM_SCOPE), request.host, verb)

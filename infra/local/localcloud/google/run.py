@@ -21,7 +21,7 @@ from localcloud.google.iamcredentials.minting import ISSUER
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import RunService
 
 SERVICE = "run.googleapis.com"
@@ -29,7 +29,7 @@ SKEW = 30
 _INVOKE = "run.routes.invoke"
 
 
-def site(cloud: Cloud) -> Site:
+def site(cloud: GoogleCloud) -> Site:
     """Every `*.run.app` host; which service answers is the world's."""
 
     def serve(request: Request) -> Response:
@@ -45,7 +45,7 @@ def site(cloud: Cloud) -> Site:
 
 
 def _admit(
-    cloud: Cloud, request: Request, service: RunService, now: float
+    cloud: GoogleCloud, request: Request, service: RunService, now: float
 ) -> tuple[ServiceAccountPrincipal | None, Response | None]:
     if _open_to_all(service):
         return None, None
@@ -77,7 +77,9 @@ def _open_to_all(service: RunService) -> bool:
     )
 
 
-def _verify(cloud: Cloud, token: str, service: RunService, now: float) -> dict[str, Any] | None:
+def _verify(
+    cloud: GoogleCloud, token: str, service: RunService, now: float
+) -> dict[str, Any] | None:
     try:
         header = jwt.get_unverified_header(token)
         claims: dict[str, Any] = jwt.decode(
@@ -142,7 +144,7 @@ def _page(status: int, title: str, text: str, *headers: tuple[str, str]) -> Resp
 
 
 def _log(
-    cloud: Cloud,
+    cloud: GoogleCloud,
     request: Request,
     service: RunService,
     caller: ServiceAccountPrincipal | None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cloud:
+class GoogleCloud:
     """Shared state of Google's sites; `clock` gives epoch seconds, `fetch` reaches other clouds."""
 
     world: World

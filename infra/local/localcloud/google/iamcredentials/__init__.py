@@ -30,7 +30,7 @@ from localcloud.wire.web import Request, Response, Site
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import ServiceAccount
 
 SERVICE = "iamcredentials.googleapis.com"
@@ -44,7 +44,7 @@ class Method:
 
     permission: str
     fields: Mapping[str, type]
-    mint: Callable[[Cloud, minting.Target, Mapping[str, Any], float], dict[str, Any]]
+    mint: Callable[[GoogleCloud, minting.Target, Mapping[str, Any], float], dict[str, Any]]
 
 
 METHODS = {
@@ -74,7 +74,7 @@ METHODS = {
 }
 
 
-def site(cloud: Cloud) -> Site:
+def site(cloud: GoogleCloud) -> Site:
     """The IAM Service Account Credentials API."""
 
     def serve(request: Request) -> Response:
@@ -90,7 +90,7 @@ def site(cloud: Cloud) -> Site:
     return answering(serve)
 
 
-def _allowed_locations(cloud: Cloud, request: Request, resource: list[str]) -> Response:
+def _allowed_locations(cloud: GoogleCloud, request: Request, resource: list[str]) -> Response:
     """No account here is bound to a region: 0x0, as Google answers for the others."""
     authenticate(request, cloud.tokens, cloud.world, cloud.clock())
     match resource:
@@ -103,7 +103,7 @@ def _allowed_locations(cloud: Cloud, request: Request, resource: list[str]) -> R
     return Response.json(200, {"encodedLocations": "0x0"})
 
 
-def _call(cloud: Cloud, request: Request, project: str, name: str, verb: str) -> Response:
+def _call(cloud: GoogleCloud, request: Request, project: str, name: str, verb: str) -> Response:
     now = cloud.clock()
     token = authenticate(request, cloud.tokens, cloud.world, now)
     rpc = f"google.iam.credentials.v1.IAMCredentials.{verb[0].upper()}{verb[1:]}"
@@ -156,7 +156,7 @@ def _delegates(message: Mapping[str, Any]) -> list[str]:
     return [delegate.removeprefix(_DELEGATE) for delegate in delegates]
 
 
-def _account(cloud: Cloud, name: str) -> ServiceAccount:
+def _account(cloud: GoogleCloud, name: str) -> ServiceAccount:
     account = cloud.world.google.service_account(name)
     if account is None:
         raise GoogleError("NOT_FOUND", f"Not found; Gaia id not found for email {name}")
@@ -164,7 +164,7 @@ def _account(cloud: Cloud, name: str) -> ServiceAccount:
 
 
 def _walk(
-    cloud: Cloud,
+    cloud: GoogleCloud,
     origin: Principal,
     steps: list[str | ServiceAccount],
     permission: str,
@@ -191,7 +191,7 @@ def _walk(
 
 
 def _log(
-    cloud: Cloud,
+    cloud: GoogleCloud,
     request: Request,
     verb: str,
     account: ServiceAccount,

@@ -17,7 +17,7 @@ from localcloud.google.core.tokens import IssuedToken
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import ServiceAccount
 
 ISSUER = "https://accounts.google.com"
@@ -39,7 +39,7 @@ class Target:
 
 
 def access_token(
-    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+    cloud: GoogleCloud, target: Target, message: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
     """GenerateAccessTokenResponse."""
     scopes = message.get("scope", [])
@@ -58,7 +58,7 @@ def access_token(
 
 
 def id_token(
-    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+    cloud: GoogleCloud, target: Target, message: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
     """GenerateIdTokenResponse."""
     audience = message.get("audience", "")
@@ -81,7 +81,7 @@ def id_token(
 
 
 def sign_blob(
-    cloud: Cloud, target: Target, message: Mapping[str, Any], _now: float
+    cloud: GoogleCloud, target: Target, message: Mapping[str, Any], _now: float
 ) -> dict[str, Any]:
     """SignBlobResponse, signed with the account's own key."""
     try:
@@ -98,7 +98,7 @@ def sign_blob(
 
 
 def sign_jwt(
-    cloud: Cloud, target: Target, message: Mapping[str, Any], now: float
+    cloud: GoogleCloud, target: Target, message: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
     """SignJwtResponse, signed with the account's own key."""
     try:

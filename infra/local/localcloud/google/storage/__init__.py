@@ -38,7 +38,7 @@ from localcloud.wire.web import Request, Response, Site
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import Bucket
 
 SERVICE = "storage.googleapis.com"
@@ -48,7 +48,7 @@ _READ_SCOPES = _WRITE_SCOPES | {f"{_SCOPE}read_only", f"{CLOUD_PLATFORM}.read-on
 _READS = frozenset({"storage.objects.get", "storage.objects.list", "storage.buckets.get"})
 
 
-def site(cloud: Cloud) -> Site:
+def site(cloud: GoogleCloud) -> Site:
     """Cloud Storage on the world's buckets; objects live in memory."""
     store = _Store(cloud, Backend(), {}, threading.Lock())
 
@@ -65,7 +65,7 @@ def site(cloud: Cloud) -> Site:
 
 @dataclass(frozen=True)
 class _Store:
-    cloud: Cloud
+    cloud: GoogleCloud
     backend: Backend
     sessions: dict[str, Session]
     lock: threading.Lock
@@ -85,7 +85,7 @@ def _serve(store: _Store, request: Request) -> Response:
     return _HANDLERS[operation.permission](store, request, operation, bucket)
 
 
-def _token(cloud: Cloud, request: Request, operation: Operation, now: float) -> IssuedToken:
+def _token(cloud: GoogleCloud, request: Request, operation: Operation, now: float) -> IssuedToken:
     text = bearer(request)
     if text is None:
         raise StorageError.denied("Anonymous caller", operation.permission, 401)
@@ -252,7 +252,9 @@ def _existing(
     return found
 
 
-def _log(cloud: Cloud, operation: Operation, principal: Principal, status: int, now: float) -> None:
+def _log(
+    cloud: GoogleCloud, operation: Operation, principal: Principal, status: int, now: float
+) -> None:
     cloud.log.write(
         audit.LogEntry(
             timestamp=audit.timestamp(now),

@@ -30,7 +30,7 @@ from localcloud.world.resources import camel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
 
 SERVICE = "sts.googleapis.com"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -71,7 +71,7 @@ class Exchange:
     options: Mapping[str, Any]
 
 
-def site(cloud: Cloud) -> Site:
+def site(cloud: GoogleCloud) -> Site:
     """The Security Token Service, at its global and regional hostnames."""
 
     def serve(request: Request) -> Response:
@@ -84,7 +84,7 @@ def site(cloud: Cloud) -> Site:
     return answering(serve)
 
 
-def _exchange(cloud: Cloud, request: Request) -> Response:
+def _exchange(cloud: GoogleCloud, request: Request) -> Response:
     exchange = _parse(_fields(request))
     now = cloud.clock()
     if exchange.subject_token_type == ACCESS_TOKEN:
@@ -130,7 +130,7 @@ def _answer(token: IssuedToken, text: str, now: float) -> Response:
     return Response.json(200, body, ("Cache-Control", "no-store"))
 
 
-def _introspect(cloud: Cloud, request: Request) -> Response:
+def _introspect(cloud: GoogleCloud, request: Request) -> Response:
     """Google wants the caller's own token in the body or as Bearer; the answer is RFC 7662's."""
     text = _fields(request, ("token", "token_type_hint")).get("token") or bearer(request)
     if not text:

@@ -18,7 +18,7 @@ from localcloud.google.core.tokens import IssuedToken
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
 
 MAX_RULES = 10
 MAX_BOUNDARY = 2048
@@ -27,7 +27,7 @@ _RULE = {"availableResource", "availablePermissions", "availabilityCondition"}
 
 
 def downscope(
-    cloud: Cloud, text: str, options: Mapping[str, Any], scopes: frozenset[str], now: float
+    cloud: GoogleCloud, text: str, options: Mapping[str, Any], scopes: frozenset[str], now: float
 ) -> IssuedToken:
     """The narrowed token of a live access token; raises OAuthError."""
     rules = _rules(options.get("accessBoundary"))

@@ -20,7 +20,7 @@ from localcloud.google.sts import aws_identity, oidc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localcloud.google.core.cloud import Cloud
+    from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import WorkloadIdentityPoolProvider
 
 MAX_LIFETIME = 3600
@@ -54,7 +54,7 @@ class Credential:
 
 
 def identify(
-    cloud: Cloud, name: str, kind: Literal["aws", "oidc"], subject_token: str, now: float
+    cloud: GoogleCloud, name: str, kind: Literal["aws", "oidc"], subject_token: str, now: float
 ) -> tuple[FederatedPrincipal, int]:
     """The principal of a subject token and the end of its federated token in epoch seconds.
 
@@ -70,7 +70,7 @@ def identify(
     return principal, end
 
 
-def _active_provider(cloud: Cloud, name: str) -> WorkloadIdentityPoolProvider:
+def _active_provider(cloud: GoogleCloud, name: str) -> WorkloadIdentityPoolProvider:
     provider = cloud.world.google.provider(name)
     pool = None if provider is None else cloud.world.google.pool(provider.pool)
     if (
@@ -88,7 +88,7 @@ def _active_provider(cloud: Cloud, name: str) -> WorkloadIdentityPoolProvider:
 
 
 def _verify(
-    cloud: Cloud,
+    cloud: GoogleCloud,
     provider: WorkloadIdentityPoolProvider,
     kind: Literal["aws", "oidc"],
     subject_token: str,
