@@ -67,7 +67,8 @@ class Lab:
         self.accounts = Accounts(self.world.aws, self.clock)
         self.entra = Entra(self.world.azure, self.clock)
         self.router = Router()
-        self.router.add(google.sites(self.world, self.clock, self.router, self.log))
+        self.google = google.GoogleCloud(self.world, self.clock, self.router, self.log)
+        self.router.add(google.sites(self.google))
         self.router.add(
             {
                 "sts.us-east-1.amazonaws.com": aws_sts.site(self.accounts, "us-east-1"),

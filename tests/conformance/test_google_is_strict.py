@@ -387,7 +387,7 @@ def symmetric(lab: Lab) -> str:
         ),
         (lambda _: "not.a.jwt", "invalid_grant", "Unable to parse the ID Token."),
         (
-            lambda lab: lab.jwt(tid="00000000-0000-0000-0000-000000000000"),
+            lambda lab: lab.jwt(sub="00000000-0000-0000-0000-000000000000"),
             "unauthorized_client",
             "The given credential is rejected by the attribute condition.",
         ),

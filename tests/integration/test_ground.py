@@ -265,6 +265,27 @@ def test_another_process_gets_a_callers_environment(
         ground.environment_for("nobody")
 
 
+def test_another_process_is_the_person_who_owns_the_projects(
+    ground: Cloud, session: requests.Session
+) -> None:
+    environment = admin(ground, "GET", "/env/admin").json()
+    token = environment["CLOUDSDK_AUTH_ACCESS_TOKEN"]
+    assert environment["GOOGLE_OAUTH_ACCESS_TOKEN"] == token
+    assert environment["CLOUDSDK_CORE_PROJECT"] == "acme"
+    info = session.get(
+        "https://oauth2.googleapis.com/tokeninfo", params={"access_token": token}, timeout=30
+    ).json()
+    assert (info["email"], info["expires_in"]) == ("admin@acme.example", "3600")
+    assert info["scope"] == "https://www.googleapis.com/auth/cloud-platform"
+    person = ground.world.google.users.pop()
+    try:
+        gone = {"access_token": token}
+        answer = session.get("https://oauth2.googleapis.com/tokeninfo", params=gone, timeout=30)
+        assert answer.json()["error"] == "invalid_token"
+    finally:
+        ground.world.google.users.append(person)
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

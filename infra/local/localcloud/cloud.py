@@ -85,6 +85,8 @@ class Cloud:
         self.accounts = aws.Accounts(world.aws, self.clock)
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
+        # Google's stand-in reaches the others by way of the faults, as it would over the internet.
+        self.google = google.GoogleCloud(world, self.clock, self.faults, self.audit)
         self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
         self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)
         self.identity: azure.IdentityEndpoint
@@ -138,13 +140,15 @@ class Cloud:
     def environment_for(self, name: str) -> dict[str, str]:
         """The variables that make a process the caller `name`; raises UnknownCallerError.
 
-        A name is a role or user of AWS, or a managed identity of Azure. For a role they hold a new
-        session each time.
+        A name is a role or user of AWS, a managed identity of Azure, or a person whom Google knows.
+        For a role they hold a new session each time, for a person a new token.
         """
         if self.world.aws.role(name) is not None:
             return self._aws_caller(self.accounts.session(name, CALLER_SESSION))
         if self.world.aws.user(name) is not None:
             return self._aws_caller(self.accounts.user(name))
+        if self.world.google.user(name) is not None:
+            return {**self._network, **google.environment_of(self.google, name)}
         try:
             identity = self.identity.environment_for(name)
         except KeyError:
@@ -194,8 +198,7 @@ class Cloud:
         self.endpoints |= {"proxy": proxy.url, "ca_bundle": str(bundle)}
 
     def _start_clouds(self) -> None:
-        # Google's stand-in reaches the others by way of the faults, as it would over the internet.
-        self.router.add(google.sites(self.world, self.clock, self.faults, self.audit))
+        self.router.add(google.sites(self.google))
         self.router.add(aws.sites(self.accounts))
         self.router.add(azure.sites(self.entra))
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))

@@ -95,7 +95,8 @@ def up(directory: Path, *, as_json: bool) -> None:
     "name",
     required=True,
     metavar="NAME",
-    help="etl or stranger on AWS, reporting or outsider on Azure; the second of each has no grant.",
+    help="etl or stranger on AWS, reporting or outsider on Azure, of which the second of each has "
+    "no grant; or admin, who owns the Google projects.",
 )
 def env(directory: Path, name: str) -> None:
     """Print the lines that make a shell a caller of the local cloud.

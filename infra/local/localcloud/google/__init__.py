@@ -11,28 +11,16 @@ from typing import TYPE_CHECKING
 from localcloud.google import iamcredentials, metadata, run, storage, sts
 from localcloud.google.core.audit import AuditLog, LogEntry
 from localcloud.google.core.cloud import GoogleCloud
+from localcloud.google.people import environment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from localcloud.wire.web import Site
 
-    from localcloud.wire.web import Request, Response, Site
-    from localcloud.world import World
-
-__all__ = ["AuditLog", "LogEntry", "sites"]
+__all__ = ["AuditLog", "GoogleCloud", "LogEntry", "environment_of", "sites"]
 
 
-def sites(
-    world: World,
-    clock: Callable[[], float],
-    fetch: Callable[[Request], Response],
-    log: AuditLog | None = None,
-) -> dict[str, Site]:
-    """Hostname patterns to sites, for a `localcloud.wire.web.Router`.
-
-    `clock` gives epoch seconds. `fetch` reaches the other clouds' stand-ins by hostname: AWS STS
-    for GetCallerIdentity, an OIDC issuer for its key set. `log` receives the audit entries.
-    """
-    cloud = GoogleCloud(world, clock, fetch, log or AuditLog())
+def sites(cloud: GoogleCloud) -> dict[str, Site]:
+    """Hostname patterns to sites, for a `localcloud.wire.web.Router`."""
     token_service = sts.site(cloud)
     return {
         "sts.googleapis.com": token_service,

@@ -17,7 +17,7 @@ from localcloud.google.core.errors import (
     permission_denied,
 )
 from localcloud.google.core.iam import allows
-from localcloud.google.core.principals import ServiceAccountPrincipal
+from localcloud.google.core.principals import ServiceAccountPrincipal, UserPrincipal
 from localcloud.google.core.tokens import (
     CLOUD_PLATFORM,
     IAM_SCOPE,
@@ -120,6 +120,8 @@ def _token_info(cloud: GoogleCloud, request: Request) -> Response:
     if isinstance(token.principal, ServiceAccountPrincipal):
         unique_id = token.principal.unique_id
         info |= {"azp": unique_id, "aud": unique_id, "sub": unique_id}
+        info |= {"email": token.principal.email, "email_verified": "true"}
+    if isinstance(token.principal, UserPrincipal):
         info |= {"email": token.principal.email, "email_verified": "true"}
     return Response.json(200, info)
 

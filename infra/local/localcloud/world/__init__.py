@@ -35,6 +35,7 @@ from localcloud.world.google import (
     RunService,
     ServiceAccount,
     UniformBucketLevelAccess,
+    User,
     WorkloadIdentityPool,
     WorkloadIdentityPoolProvider,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "RunService",
     "ServiceAccount",
     "UniformBucketLevelAccess",
+    "User",
     "WorkloadIdentityPool",
     "WorkloadIdentityPoolProvider",
     "World",

@@ -47,12 +47,32 @@ class Policy:
 
 
 @dataclass
+class User:
+    """A person of the organisation's directory, as IAM knows them: `user:EMAIL`."""
+
+    primary_email: str
+
+
+ENABLED_AT_FIRST = ("cloudapis", "servicemanagement", "serviceusage", "storage", "storage-api")
+"""What a new project has without anybody's doing, as far as the embedded cloud has it.
+
+https://cloud.google.com/service-usage/docs/enabled-service#default
+"""
+
+
+def _enabled_at_first() -> list[str]:
+    return [f"{name}.googleapis.com" for name in ENABLED_AT_FIRST]
+
+
+@dataclass
 class Project:
-    """A Google Cloud project."""
+    """A Google Cloud project with its policy and the APIs that are enabled in it."""
 
     project_id: str
     project_number: str
     display_name: str = ""
+    enabled_services: list[str] = field(default_factory=_enabled_at_first)
+    iam_policy: Policy = field(default_factory=Policy)
 
 
 @dataclass
@@ -154,6 +174,7 @@ class RunService:
 class Google:
     """Everything that exists in Google Cloud."""
 
+    users: list[User] = field(default_factory=list)
     projects: list[Project] = field(default_factory=list)
     lifetime_extension: list[str] = field(default_factory=list)
     workload_identity_pools: list[WorkloadIdentityPool] = field(default_factory=list)
@@ -163,6 +184,13 @@ class Google:
     service_accounts: list[ServiceAccount] = field(default_factory=list)
     buckets: list[Bucket] = field(default_factory=list)
     services: list[RunService] = field(default_factory=list)
+
+    def user(self, name: str) -> User | None:
+        """The person of this address, or of this name before the @."""
+        return next(
+            (u for u in self.users if name in (u.primary_email, u.primary_email.split("@")[0])),
+            None,
+        )
 
     def project(self, name: str) -> Project | None:
         """The project of this id or number."""

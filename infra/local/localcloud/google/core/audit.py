@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
+from localcloud.google.core.principals import (
+    FederatedPrincipal,
+    Principal,
+    ServiceAccountPrincipal,
+    UserPrincipal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +89,8 @@ def authentication_info(principal: Principal) -> dict[str, Any]:
     match principal:
         case FederatedPrincipal():
             return {"principalSubject": principal.identifier}
+        case UserPrincipal():
+            return {"principalEmail": principal.email, "principalSubject": principal.identifier}
         case ServiceAccountPrincipal():
             chain = [{"principalSubject": subject} for subject in principal.delegation]
             info: dict[str, Any] = {

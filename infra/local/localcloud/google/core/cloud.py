@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GoogleCloud:
-    """Shared state of Google's sites; `clock` gives epoch seconds, `fetch` reaches other clouds."""
+    """Shared state of Google's sites.
+
+    Args:
+        world: what exists; may be changed while it runs.
+        clock: epoch seconds.
+        fetch: reaches the other clouds' stand-ins by hostname: AWS STS for GetCallerIdentity, an
+            OIDC issuer for its key set.
+        log: receives the audit entries.
+
+    """
 
     world: World
     clock: Callable[[], float]

@@ -53,13 +53,30 @@ class ServiceAccountPrincipal:
         return frozenset({"allUsers", "allAuthenticatedUsers", self.identifier})
 
 
-type Principal = FederatedPrincipal | ServiceAccountPrincipal
+@dataclass(frozen=True, slots=True)
+class UserPrincipal:
+    """A person, by the address they sign in with."""
+
+    email: str
+
+    @property
+    def identifier(self) -> str:
+        """The `user:` member name."""
+        return f"user:{self.email}"
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Every member name that covers this person."""
+        return frozenset({"allUsers", "allAuthenticatedUsers", self.identifier})
+
+
+type Principal = FederatedPrincipal | ServiceAccountPrincipal | UserPrincipal
 
 
 def subject_name(principal: Principal) -> str:
     """How error texts and logs name a principal: an email, or the `principal://` name."""
     match principal:
-        case ServiceAccountPrincipal():
+        case ServiceAccountPrincipal() | UserPrincipal():
             return principal.email
         case FederatedPrincipal():
             return principal.identifier

@@ -18,7 +18,12 @@ from localcloud.google.core.errors import (
     GoogleError,
     error_info,
 )
-from localcloud.google.core.principals import FederatedPrincipal, Principal, ServiceAccountPrincipal
+from localcloud.google.core.principals import (
+    FederatedPrincipal,
+    Principal,
+    ServiceAccountPrincipal,
+    UserPrincipal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 SWEEP = 1000
+# What stands after ``ya29.`` in the tokens of each kind of principal.
+_KINDS = {FederatedPrincipal: "d", ServiceAccountPrincipal: "c", UserPrincipal: "a"}
 IAM_SCOPE = "https://www.googleapis.com/auth/iam"
 
 
@@ -51,7 +58,7 @@ class TokenStore:
 
     def issue(self, token: IssuedToken, now: float) -> str:
         """A new token text for `token`; what has expired by `now` is forgotten."""
-        kind = "d" if isinstance(token.principal, FederatedPrincipal) else "c"
+        kind = _KINDS[type(token.principal)]
         # Federated tokens are long at Google (up to 12,288 bytes): callers must not assume short.
         text = f"ya29.{kind}.{secrets.token_urlsafe(360 if kind == 'd' else 160)}"
         with self._lock:
@@ -117,6 +124,8 @@ def _principal_lives(token: IssuedToken, world: World) -> bool:
         case ServiceAccountPrincipal(unique_id=unique_id):
             account = world.google.service_account(unique_id)
             return account is not None and not account.disabled
+        case UserPrincipal(email=email):
+            return world.google.user(email) is not None
 
 
 def _fingerprint(text: str) -> str:
