@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +32,20 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # A developer's own credentials, proxies or settings must not decide how a test ends.
 _PREFIXES = ("AWS_", "AZURE_", "IDENTITY_", "TOKENVEND_", "GOOGLE_", "POWERTOOLS_", "CLOUDSDK_")
 _NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+
+# What `tests.tools.tool` says, and what a module's own `skipif` says in the same words.
+_NOT_INSTALLED = re.compile(r"(\S+) is not installed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tried because a program is missing: a green line must not hide it."""
+    missing = Counter(
+        found[1]
+        for report in terminalreporter.stats.get("skipped", [])
+        if (found := _NOT_INSTALLED.search(str(report.longrepr)))
+    )
+    for name, count in sorted(missing.items()):
+        terminalreporter.write_line(f"{count} skipped: {name} is not installed", yellow=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,6 @@ gcloud is installed a test makes them anew and compares.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from google.oauth2.credentials import Credentials
 from localcloud.azure import vm_metadata
 from localcloud.wire.web import Server
 from tests.callers import Caller, session
+from tests.tools import tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,6 @@ def test_google_auth_accepts_a_vended_id_token(cloud: Cloud, caller: str) -> Non
     assert claims["email"] == "orders-invoker@acme.iam.gserviceaccount.com"
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 @pytest.mark.parametrize(
     ("vector", "arguments"),
     [
@@ -157,7 +156,7 @@ def test_the_vectors_are_what_gcloud_writes(
 ) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     made = tmp_path / "made.json"
-    command = ["gcloud", "iam", "workload-identity-pools", "create-cred-config", *arguments]
+    command = [tool("gcloud"), "iam", "workload-identity-pools", "create-cred-config", *arguments]
     command += [f"--service-account={LANDING}", f"--output-file={made}"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     assert json.loads(made.read_text()) == json.loads((VECTORS / vector).read_text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import requests
 
 from localcloud.cloud import AUDIENCE
 from tests.callers import API_AUDIENCE, managed_identity_token, session
+from tests.tools import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,6 @@ def test_google_auth_gets_a_vended_token_without_a_line_of_caller_code(
     assert listing.status_code == 200
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 @pytest.mark.parametrize("name", ["etl", "reporting"])
 def test_gcloud_lists_a_bucket_with_a_vended_token(cloud: Cloud, tmp_path: Path, name: str) -> None:
     environment = cloud.environment_for(name)
@@ -117,7 +116,7 @@ def test_gcloud_lists_a_bucket_with_a_vended_token(cloud: Cloud, tmp_path: Path,
         ["storage", "ls", "gs://acme-landing"],
     ):
         done = subprocess.run(  # noqa: S603
-            ["gcloud", *arguments],  # noqa: S607
+            [tool("gcloud"), *arguments],
             env=variables,
             capture_output=True,
             text=True,
