@@ -18,7 +18,6 @@ from tests.conformance.google_lab import (
     INVOKER,
     LANDING,
     LONGHAUL,
-    ORDERS,
     POOL,
     READ_WRITE,
     UNBOUND,
@@ -616,60 +615,3 @@ def test_signing_needs_the_token_creator(lab: Lab) -> None:
 def test_blob_that_is_not_base64_is_refused(lab: Lab, payload: str | None) -> None:
     answer = lab.credentials(LANDING, "signBlob", {"payload": payload}, lab.federated())
     assert body(answer)["error"]["status"] == "INVALID_ARGUMENT"
-
-
-# --- Cloud Run -----------------------------------------------------------------------------
-
-
-def test_id_token_for_the_service_or_its_custom_audience_is_admitted(lab: Lab) -> None:
-    for audience in (ORDERS, "orders.acme.example"):
-        answer = lab.call("GET", f"{ORDERS}/x?y=1", token=lab.id_token(audience))
-        assert body(answer) == {
-            "service": "orders",
-            "method": "GET",
-            "path": "/x",
-            "caller": INVOKER,
-        }
-
-
-@pytest.mark.parametrize(
-    ("token", "status"),
-    [
-        (lambda _: None, 403),
-        (lambda _: "x", 401),
-        (lambda lab: lab.id_token("https://other.run.app"), 401),
-        (lambda lab: lab.id_token(f"{ORDERS}/"), 401),
-        (lambda lab: lab.id_token(includeEmail=False), 401),
-        (lambda lab: lab.access_token(), 401),
-        (lambda _: Lab().id_token(), 401),
-        (lambda lab: lab.id_token(account=LANDING), 403),
-    ],
-)
-def test_wrong_id_token_is_turned_away(
-    lab: Lab, token: Callable[[Lab], str | None], status: int
-) -> None:
-    answer = lab.call("GET", ORDERS + "/", token=token(lab))
-    assert answer.status == status
-    assert b"<html>" in answer.body
-
-
-def test_expired_id_token_is_turned_away(lab: Lab) -> None:
-    token = lab.id_token()
-    lab.clock.now += 3599
-    assert lab.call("GET", ORDERS + "/", token=token).status == 200
-    lab.clock.now += 2
-    assert lab.call("GET", ORDERS + "/", token=token).status == 401
-
-
-def test_serverless_authorization_wins_over_authorization(lab: Lab) -> None:
-    fields = {"X_Serverless_Authorization": f"Bearer {lab.id_token()}"}
-    assert lab.call("GET", ORDERS + "/", token="x", **fields).status == 200
-    fields = {"X_Serverless_Authorization": "Bearer x"}
-    assert lab.call("GET", ORDERS + "/", token=lab.id_token(), **fields).status == 401
-
-
-def test_open_service_asks_nobody(lab: Lab) -> None:
-    service = lab.world.google.services[0]
-    service.iam_policy.grant("roles/run.invoker", "allUsers")
-    assert body(lab.call("GET", ORDERS + "/"))["caller"] is None
-    assert lab.call("GET", "https://absent-uc.a.run.app/").status == 404

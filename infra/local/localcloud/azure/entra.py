@@ -17,7 +17,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azure.keys import SigningKey, new_key
+from localcloud.azure.keys import CertifiedKey, new_key
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Entra:
         self._lock = threading.Lock()
 
     @property
-    def signing_key(self) -> SigningKey:
+    def signing_key(self) -> CertifiedKey:
         """The key that signs now."""
         return self._keys[-1]
 
@@ -109,7 +109,7 @@ class Entra:
         }
         head = {"x5t": key.kid} if application.requested_access_token_version != VERSION_2 else {}
         present = {name: value for name, value in body.items() if value is not None}
-        return key.sign(present, {**head, **(header or {})})
+        return key.key.sign_jwt(present, {**head, **(header or {})})
 
     def site(self, request: Request) -> Response:
         """`login.microsoftonline.com` and `sts.windows.net`."""

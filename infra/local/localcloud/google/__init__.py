@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google import iamcredentials, metadata, run, storage, sts
+from localcloud.google import iamcredentials, metadata, oauth2, run, storage, sts
 from localcloud.google.core.audit import AuditLog, LogEntry
 from localcloud.google.core.cloud import GoogleCloud
 from localcloud.google.people import environment_of
@@ -29,4 +29,9 @@ def sites(cloud: GoogleCloud) -> dict[str, Site]:
         "storage.googleapis.com": storage.site(cloud),
         "*.run.app": run.site(cloud),
         **metadata.sites(cloud),
+        **{
+            host: oauth2.site(cloud, service)
+            for service in (oauth2.KEYS, oauth2.OPENID, oauth2.TOKEN_INFO)
+            for host in service.hosts
+        },
     }

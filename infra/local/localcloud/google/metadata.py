@@ -1,4 +1,4 @@
-"""Google's public documents and small lookups: key sets, discovery, tokeninfo, projects, policies.
+"""Projects and the service accounts' policies.
 
 Only what real clients of this project ask for; everything else answers 501.
 """
@@ -17,15 +17,12 @@ from localcloud.google.core.errors import (
     permission_denied,
 )
 from localcloud.google.core.iam import allows
-from localcloud.google.core.principals import ServiceAccountPrincipal, UserPrincipal
 from localcloud.google.core.tokens import (
     CLOUD_PLATFORM,
     IAM_SCOPE,
     authenticate,
-    bearer,
     require_scope,
 )
-from localcloud.google.iamcredentials.minting import ISSUER
 from localcloud.wire.web import Request, Response, Site
 from localcloud.world import Policy, ServiceAccount
 from localcloud.world.resources import WorldError, parse, unparse
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 
     from localcloud.google.core.cloud import GoogleCloud
 
-_CACHE = ("Cache-Control", "public, max-age=3600, must-revalidate")
 _MANAGER_SCOPES = (
     CLOUD_PLATFORM,
     "https://www.googleapis.com/auth/cloud-platform.read-only",
@@ -47,9 +43,6 @@ _MANAGER_SCOPES = (
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """The hosts of Google's small lookups."""
     bound: dict[str, Callable[[GoogleCloud, Request], Response]] = {
-        "www.googleapis.com": _certificates,
-        "accounts.google.com": _discovery,
-        "oauth2.googleapis.com": _token_info,
         "cloudresourcemanager.googleapis.com": _project,
         "iam.googleapis.com": _service_account,
     }
@@ -58,72 +51,6 @@ def sites(cloud: GoogleCloud) -> dict[str, Site]:
         return answering(lambda request: serve(cloud, request))
 
     return {host: bind(serve) for host, serve in bound.items()}
-
-
-def _certificates(cloud: GoogleCloud, request: Request) -> Response:
-    path = request.path
-    if request.method != "GET":
-        return not_found(request)
-    if path == "/oauth2/v3/certs":
-        return Response.json(200, {"keys": [cloud.key.jwk()]}, _CACHE)
-    if path == "/oauth2/v1/certs":
-        subject = "federated-signon.system.gserviceaccount.com"
-        certificate = cloud.key.certificate(subject, cloud.clock())
-        return Response.json(200, {cloud.key.kid: certificate}, _CACHE)
-    match request.segments():
-        case ["service_accounts", "v1", "metadata", ("jwk" | "x509") as form, name]:
-            return _account_certificates(cloud, form, name)
-    return not_found(request)
-
-
-def _account_certificates(cloud: GoogleCloud, form: str, name: str) -> Response:
-    account = cloud.world.google.service_account(name)
-    if account is None:
-        raise GoogleError("NOT_FOUND", "Requested entity was not found.")
-    key = cloud.account_key(account.unique_id)
-    if form == "jwk":
-        return Response.json(200, {"keys": [key.jwk()]}, _CACHE)
-    certificate = key.certificate(account.unique_id, cloud.clock())
-    return Response.json(200, {key.kid: certificate}, _CACHE)
-
-
-def _discovery(_cloud: GoogleCloud, request: Request) -> Response:
-    if (request.method, request.path) != ("GET", "/.well-known/openid-configuration"):
-        return not_found(request)
-    document = {
-        "issuer": ISSUER,
-        "token_endpoint": "https://oauth2.googleapis.com/token",
-        "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs",
-        "response_types_supported": ["id_token"],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "claims_supported": ["aud", "azp", "email", "email_verified", "exp", "iat", "iss", "sub"],
-    }
-    return Response.json(200, document, _CACHE)
-
-
-def _token_info(cloud: GoogleCloud, request: Request) -> Response:
-    if request.path not in ("/tokeninfo", "/oauth2/v3/tokeninfo"):
-        return not_found(request)
-    now = cloud.clock()
-    text = request.params.get("access_token") or bearer(request) or ""
-    token = cloud.tokens.live(text, cloud.world, now)
-    if token is None:
-        body = {"error": "invalid_token", "error_description": "Invalid Value"}
-        return Response.json(400, body)
-    info = {
-        "scope": " ".join(sorted(token.scopes)),
-        "exp": str(token.expires_at),
-        "expires_in": str(token.expires_at - int(now)),
-        "access_type": "online",
-    }
-    if isinstance(token.principal, ServiceAccountPrincipal):
-        unique_id = token.principal.unique_id
-        info |= {"azp": unique_id, "aud": unique_id, "sub": unique_id}
-        info |= {"email": token.principal.email, "email_verified": "true"}
-    if isinstance(token.principal, UserPrincipal):
-        info |= {"email": token.principal.email, "email_verified": "true"}
-    return Response.json(200, info)
 
 
 def _project(cloud: GoogleCloud, request: Request) -> Response:

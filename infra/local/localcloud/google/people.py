@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
 
 LIFETIME = 3600
+# Those that `gcloud auth login` asks for, as far as anything here is told apart by them.
+SCOPES = frozenset({"openid", "https://www.googleapis.com/auth/userinfo.email", CLOUD_PLATFORM})
 
 
 def environment_of(cloud: GoogleCloud, name: str) -> dict[str, str]:
@@ -28,7 +30,7 @@ def environment_of(cloud: GoogleCloud, name: str) -> dict[str, str]:
         raise KeyError(name)
     now = cloud.clock()
     principal = UserPrincipal(person.primary_email)
-    token = IssuedToken(principal, frozenset({CLOUD_PLATFORM}), int(now) + LIFETIME)
+    token = IssuedToken(principal, SCOPES, int(now) + LIFETIME)
     text = cloud.tokens.issue(token, now)
     variables = {"CLOUDSDK_AUTH_ACCESS_TOKEN": text, "GOOGLE_OAUTH_ACCESS_TOKEN": text}
     if projects := cloud.world.google.projects:

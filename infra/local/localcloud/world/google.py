@@ -213,5 +213,13 @@ class Google:
         return next((b for b in self.buckets if b.name == name), None)
 
     def service_at(self, host: str) -> RunService | None:
-        """The Cloud Run service whose URI has this hostname."""
-        return next((s for s in self.services if s.uri == f"https://{host.lower()}"), None)
+        """The Cloud Run service that answers at this hostname."""
+        url = f"https://{host.lower()}"
+        return next((s for s in self.services if url in self.urls(s)), None)
+
+    def urls(self, service: RunService) -> tuple[str, ...]:
+        """Every URL of a service: the one with a hash, and the one anybody can write down."""
+        _, project, _, region, _, name = service.name.split("/")
+        found = self.project(project)
+        made = (f"https://{name}-{found.project_number}.{region}.run.app",) if found else ()
+        return (service.uri, *made)

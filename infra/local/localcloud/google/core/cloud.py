@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from localcloud.google.core.audit import AuditLog
-from localcloud.google.core.keys import SigningKey
 from localcloud.google.core.tokens import TokenStore
+from localcloud.keys import SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

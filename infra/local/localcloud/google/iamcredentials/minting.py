@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core import audit
+from localcloud.google.core import audit, id_tokens
 from localcloud.google.core.errors import invalid_argument
 from localcloud.google.core.principals import ServiceAccountPrincipal
 from localcloud.google.core.tokens import IssuedToken
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import ServiceAccount
 
-ISSUER = "https://accounts.google.com"
 DEFAULT_LIFETIME = 3600
 MAX_LIFETIME = 3600
 EXTENDED_LIFETIME = 43_200
@@ -66,7 +65,7 @@ def id_token(
         raise invalid_argument("The audience is required.", "audience")
     account = target.account
     claims: dict[str, Any] = {
-        "iss": ISSUER,
+        "iss": id_tokens.ISSUER,
         "aud": audience,
         "azp": account.email if message.get("useEmailAzp") else account.unique_id,
         "sub": account.unique_id,
