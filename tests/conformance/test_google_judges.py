@@ -199,8 +199,8 @@ def test_policy_of_an_account_is_read_and_replaced_with_the_permission_only(lab:
         (f"/v1/projects/-/serviceAccounts/{LANDING}/allowedLocations", 200),
         ("/v1/projects/-/serviceAccounts/absent@x/allowedLocations", 404),
         (f"/v1/{AWS_PROVIDER.partition('/providers/')[0]}/allowedLocations", 200),
-        ("/v1/projects/1/locations/global/workloadIdentityPools/x/allowedLocations", 501),
-        ("/v1/other", 501),
+        ("/v1/projects/1/locations/global/workloadIdentityPools/x/allowedLocations", 405),
+        ("/v1/other", 405),
     ],
 )
 def test_allowed_locations_are_unbounded(lab: Lab, path: str, status: int) -> None:

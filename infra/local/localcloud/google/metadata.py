@@ -1,13 +1,13 @@
 """Projects and the service accounts' policies.
 
-Only what real clients of this project ask for; everything else answers 501.
+Only what real clients of this project ask for; everything else answers 405.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google.core.cel import Resource
+from localcloud.google.core import hierarchy
 from localcloud.google.core.errors import (
     GoogleError,
     answering,
@@ -94,8 +94,8 @@ def _policy(cloud: GoogleCloud, request: Request, name: str, verb: str) -> Respo
     account = cloud.world.google.service_account(name)
     if account is None or token.boundary is not None:
         raise permission_denied(permission)
-    resource = Resource(account.name, "iam.googleapis.com/ServiceAccount", "iam.googleapis.com")
-    if not allows(account.iam_policy, token.principal, permission, resource, now):
+    target = hierarchy.service_account(cloud.world.google, account)
+    if not allows(cloud, token.principal, permission, target, now):
         raise permission_denied(permission)
     if verb == "setIamPolicy":
         _replace_policy(account, json_object(request.body))

@@ -12,9 +12,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from localcloud.google.core import audit, id_tokens
-from localcloud.google.core.cel import Resource
-from localcloud.google.core.iam import PERMISSIONS, allows
+from localcloud.google.core import audit, hierarchy, id_tokens
+from localcloud.google.core.iam import allows, open_to_all
 from localcloud.google.core.principals import ServiceAccountPrincipal
 from localcloud.wire.web import Request, Response, Site
 
@@ -45,7 +44,8 @@ def site(cloud: GoogleCloud) -> Site:
 def _admit(
     cloud: GoogleCloud, request: Request, service: RunService, now: float
 ) -> tuple[ServiceAccountPrincipal | None, Response | None]:
-    if _open_to_all(service):
+    target = hierarchy.run_service(cloud.world.google, service)
+    if open_to_all(_INVOKE, target):
         return None, None
     values = request.headers.all(_credential_header(request))
     if not values:
@@ -59,8 +59,7 @@ def _admit(
     if account is None or account.disabled:
         return None, _unauthorized()
     caller = ServiceAccountPrincipal(account.email, account.unique_id)
-    resource = Resource(service.name, "run.googleapis.com/Service", SERVICE)
-    if not allows(service.iam_policy, caller, _INVOKE, resource, now):
+    if not allows(cloud, caller, _INVOKE, target, now):
         return caller, _forbidden(request)
     return caller, None
 
@@ -69,15 +68,6 @@ def _credential_header(request: Request) -> str:
     """Which field Cloud Run reads, and takes the signature from."""
     serverless = "X-Serverless-Authorization"
     return serverless if request.headers.all(serverless) else "Authorization"
-
-
-def _open_to_all(service: RunService) -> bool:
-    return any(
-        "allUsers" in binding.members
-        and binding.condition is None
-        and _INVOKE in PERMISSIONS.get(binding.role, frozenset())
-        for binding in service.iam_policy.bindings
-    )
 
 
 def _orders(

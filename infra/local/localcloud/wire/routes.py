@@ -26,6 +26,7 @@ class Route[Handler]:
         permission: what the vendor asks of a caller, in the vendor's own words
             (``iam.serviceAccounts.create``, ``ssm:GetParameter``); empty where nobody needs any.
         action: the operation's name, for services that take it from elsewhere than the path.
+        scopes: the OAuth scopes of which a token needs one, where they are not the service's.
 
     """
 
@@ -34,6 +35,7 @@ class Route[Handler]:
     handler: Handler
     permission: str = ""
     action: str = ""
+    scopes: tuple[str, ...] | None = None
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -64,6 +66,7 @@ class Service[Handler]:
         routes: what it serves; of several that match, the first.
         document: the name of its discovery document (``iam.v1``), where it has one.
         unserved: what it leaves out of that document.
+        scopes: the OAuth scopes of which a token needs one; empty: nobody needs a token.
 
     """
 
@@ -72,6 +75,7 @@ class Service[Handler]:
     routes: tuple[Route[Handler], ...]
     document: str = ""
     unserved: tuple[Unserved, ...] = field(default=())
+    scopes: tuple[str, ...] = ()
 
     def find(
         self, method: str, path: str, action: str = ""

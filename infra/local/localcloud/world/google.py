@@ -51,6 +51,15 @@ class User:
     """A person of the organisation's directory, as IAM knows them: `user:EMAIL`."""
 
     primary_email: str
+    suspended: bool = False
+
+
+@dataclass
+class Group:
+    """Cloud Identity's Group with the emails of its members."""
+
+    email: str
+    members: list[str] = field(default_factory=list)
 
 
 ENABLED_AT_FIRST = ("cloudapis", "servicemanagement", "serviceusage", "storage", "storage-api")
@@ -71,6 +80,7 @@ class Project:
     project_id: str
     project_number: str
     display_name: str = ""
+    lifecycle_state: str = "ACTIVE"
     enabled_services: list[str] = field(default_factory=_enabled_at_first)
     iam_policy: Policy = field(default_factory=Policy)
 
@@ -156,6 +166,7 @@ class Bucket:
 
     name: str
     location: str = "US"
+    project_number: str = ""
     iam_configuration: IamConfiguration = field(default_factory=IamConfiguration)
     iam_policy: Policy = field(default_factory=Policy)
 
@@ -175,6 +186,7 @@ class Google:
     """Everything that exists in Google Cloud."""
 
     users: list[User] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     projects: list[Project] = field(default_factory=list)
     lifetime_extension: list[str] = field(default_factory=list)
     workload_identity_pools: list[WorkloadIdentityPool] = field(default_factory=list)

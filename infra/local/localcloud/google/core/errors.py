@@ -20,7 +20,11 @@ CODES = {
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
-    "UNIMPLEMENTED": 501,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    # What the embedded cloud leaves out. google/rpc/code.proto says 501, which clients retry.
+    "UNIMPLEMENTED": 405,
 }
 """google.rpc.Code names to HTTP statuses (google/rpc/code.proto)."""
 
@@ -103,19 +107,29 @@ def invalid_argument(message: str, *fields: str) -> GoogleError:
     )
 
 
-def permission_denied(permission: str) -> GoogleError:
+def permission_denied(permission: str, resource: str = "") -> GoogleError:
     """The 403 of IAM, which does not tell a missing grant from a missing resource."""
+    on = f"resource '{resource}'" if resource else "resource"
+    metadata = {"permission": permission} | ({"resource": resource} if resource else {})
     return GoogleError(
         "PERMISSION_DENIED",
-        f"Permission '{permission}' denied on resource (or it may not exist).",
-        (error_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", permission=permission),),
+        f"Permission '{permission}' denied on {on} (or it may not exist).",
+        (error_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", **metadata),),
     )
 
 
-def not_found(request: Request) -> Response:
+def not_served(request: Request) -> GoogleError:
     """The answer for a route that this stand-in does not serve: it never pretends."""
-    message = f"the embedded cloud does not serve {request.method} {request.host}{request.path}"
-    return GoogleError("UNIMPLEMENTED", message).response()
+    text = (
+        f"The embedded cloud does not serve {request.method} {request.host}{request.path}; "
+        "`tokenvend local routes` lists what it serves."
+    )
+    return GoogleError("UNIMPLEMENTED", text)
+
+
+def not_found(request: Request) -> Response:
+    """`not_served` as an answer."""
+    return not_served(request).response()
 
 
 def json_object(body: bytes) -> dict[str, Any]:

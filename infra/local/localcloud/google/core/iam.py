@@ -1,57 +1,96 @@
-"""IAM's decision: does a policy give a principal a permission on a resource?
+"""IAM's decision: does a principal have a permission on a resource?
 
-Denies by default: an unknown role holds nothing, a condition that fails to evaluate is false.
-Roles and permissions: https://cloud.google.com/iam/docs/understanding-roles (the parts in use).
+Denies by default: an unknown role holds nothing, a condition that fails to evaluate is false. The
+roles stand in roles.toml, with the permissions that the embedded cloud checks.
 """
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.google.core.cel import Resource, condition_holds
+from localcloud.google.core.cel import condition_holds
 
 if TYPE_CHECKING:
+    from localcloud.google.core.cloud import GoogleCloud
+    from localcloud.google.core.hierarchy import Target
     from localcloud.google.core.principals import Principal
-    from localcloud.world import Policy
+    from localcloud.world import Binding, Google
 
-_SA = "iam.serviceAccounts"
-_FEDERATION = {f"{_SA}.getAccessToken", f"{_SA}.getOpenIdToken"}
-_SIGNING = {f"{_SA}.signBlob", f"{_SA}.signJwt", f"{_SA}.implicitDelegation"}
-_OBJECT_READ = {"storage.objects.get", "storage.objects.list"}
-_OBJECT_WRITE = {"storage.objects.create", "storage.objects.delete", "storage.objects.update"}
-_BUCKET_READ = {"storage.buckets.get", "storage.buckets.list"}
 
-PERMISSIONS: dict[str, frozenset[str]] = {
-    role: frozenset(permissions)
-    for role, permissions in {
-        "roles/iam.workloadIdentityUser": _FEDERATION,
-        "roles/iam.serviceAccountTokenCreator": _FEDERATION | _SIGNING,
-        "roles/iam.serviceAccountOpenIdTokenCreator": {f"{_SA}.getOpenIdToken"},
-        "roles/iam.serviceAccountAdmin": {f"{_SA}.getIamPolicy", f"{_SA}.setIamPolicy"},
-        "roles/run.invoker": {"run.routes.invoke"},
-        "roles/storage.objectViewer": _OBJECT_READ,
-        "roles/storage.objectCreator": {"storage.objects.create"},
-        "roles/storage.objectUser": _OBJECT_READ | _OBJECT_WRITE,
-        "roles/storage.objectAdmin": _OBJECT_READ | _OBJECT_WRITE,
-        "roles/storage.legacyBucketReader": {"storage.buckets.get", "storage.objects.list"},
-        "roles/storage.bucketViewer": _BUCKET_READ,
-        "roles/storage.admin": _OBJECT_READ | _OBJECT_WRITE | _BUCKET_READ,
-    }.items()
-}
+@dataclass(frozen=True, slots=True)
+class Role:
+    """iam.v1 Role: a predefined one, with the permissions that are checked here."""
+
+    name: str
+    title: str
+    permissions: frozenset[str]
+
+
+def _read() -> dict[str, Role]:
+    document = tomllib.loads(Path(__file__).with_name("roles.toml").read_text(encoding="utf-8"))
+    return {
+        name: Role(name, given["title"], frozenset(given["permissions"]))
+        for name, given in document.items()
+    }
+
+
+ROLES = _read()
+PERMISSIONS = {name: role.permissions for name, role in ROLES.items()}
 """Role to the permissions it contains, as far as the embedded cloud checks them."""
+
+# Convenience values of Cloud Storage's policies: who has a basic role on a project.
+_BASIC = {
+    "projectOwner": "roles/owner",
+    "projectEditor": "roles/editor",
+    "projectViewer": "roles/viewer",
+}
 
 
 def allows(
-    policy: Policy, principal: Principal, permission: str, resource: Resource, now: float
+    cloud: GoogleCloud, principal: Principal, permission: str, target: Target, now: float
 ) -> bool:
-    """Whether some binding gives `principal` the permission; `now` is epoch seconds."""
-    names = principal.members
+    """Whether some policy of `target` gives `principal` the permission; `now` is epoch seconds."""
+    names = member_names(cloud.world.google, principal)
     return any(
         permission in PERMISSIONS.get(binding.role, frozenset())
         and not names.isdisjoint(binding.members)
         and (
             binding.condition is None
-            or condition_holds(binding.condition.expression, resource, now)
+            or condition_holds(binding.condition.expression, target.resource, now)
         )
+        for policy in target.policies.values()
         for binding in policy.bindings
     )
+
+
+def open_to_all(permission: str, target: Target) -> bool:
+    """Whether everybody on the internet has the permission, without saying who they are."""
+    return any(
+        "allUsers" in binding.members
+        and binding.condition is None
+        and permission in PERMISSIONS.get(binding.role, frozenset())
+        for policy in target.policies.values()
+        for binding in policy.bindings
+    )
+
+
+def member_names(google: Google, principal: Principal) -> frozenset[str]:
+    """Every member name that covers a principal: its own, its groups', its projects'."""
+    own = principal.members
+    kind, _, email = principal.identifier.partition(":")
+    if kind in ("user", "serviceAccount"):
+        own |= {f"group:{group.email}" for group in google.groups if email in group.members}
+    return own | {
+        f"{name}:{project.project_id}"
+        for project in google.projects
+        for name, role in _BASIC.items()
+        if any(_holds(binding, role, own) for binding in project.iam_policy.bindings)
+    }
+
+
+def _holds(binding: Binding, role: str, names: frozenset[str]) -> bool:
+    held = binding.role == role and binding.condition is None
+    return held and not names.isdisjoint(binding.members)

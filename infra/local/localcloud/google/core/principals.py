@@ -66,7 +66,7 @@ class UserPrincipal:
 
     @property
     def members(self) -> frozenset[str]:
-        """Every member name that covers this person."""
+        """Every member name that covers this person, groups aside."""
         return frozenset({"allUsers", "allAuthenticatedUsers", self.identifier})
 
 

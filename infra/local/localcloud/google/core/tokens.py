@@ -1,7 +1,8 @@
 """The tokens Google's stand-ins have issued, and the check every API makes of one.
 
 Tokens are opaque random text; the store keeps their SHA-256 only, so that a dump of it is
-worthless. Refuses a token that is unknown, expired, of a disabled pool or of a lost account.
+worthless. Refuses a token that is unknown, expired, of a disabled pool, of a lost account
+or of a suspended person.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def _principal_lives(token: IssuedToken, world: World) -> bool:
             account = world.google.service_account(unique_id)
             return account is not None and not account.disabled
         case UserPrincipal(email=email):
-            return world.google.user(email) is not None
+            user = world.google.user(email)
+            return user is not None and not user.suspended
 
 
 def _fingerprint(text: str) -> str:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core import audit
-from localcloud.google.core.cel import Resource
+from localcloud.google.core import audit, hierarchy
 from localcloud.google.core.errors import (
     GoogleError,
     answering,
@@ -180,8 +179,8 @@ def _walk(
         last = position == len(steps) - 1
         account = _account(cloud, step) if isinstance(step, str) else step
         needed = permission if last else "iam.serviceAccounts.implicitDelegation"
-        resource = Resource(account.name, "iam.googleapis.com/ServiceAccount", "iam.googleapis.com")
-        if not allows(account.iam_policy, actor, needed, resource, now):
+        target = hierarchy.service_account(cloud.world.google, account)
+        if not allows(cloud, actor, needed, target, now):
             raise permission_denied(needed)
         if account.disabled:
             raise GoogleError("FAILED_PRECONDITION", "Service account is disabled.")

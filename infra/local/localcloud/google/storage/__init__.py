@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from localcloud.google.core import audit
+from localcloud.google.core import audit, hierarchy
 from localcloud.google.core.cel import Resource
 from localcloud.google.core.iam import allows
 from localcloud.google.core.principals import FederatedPrincipal, Principal, subject_name
@@ -102,7 +102,7 @@ def _token(cloud: GoogleCloud, request: Request, operation: Operation, now: floa
 def _authorize(store: _Store, operation: Operation, token: IssuedToken, now: float) -> None:
     """Raise the 403 unless bucket policy and access boundary both allow the operation."""
     bucket = store.cloud.world.google.bucket(operation.bucket)
-    allowed = bucket is not None and _allowed(bucket, operation, token, now)
+    allowed = bucket is not None and _allowed(store, bucket, operation, token, now)
     status = 0 if allowed or bucket is None else 403
     _log(store.cloud, operation, token.principal, status, now)
     if bucket is None:
@@ -111,12 +111,15 @@ def _authorize(store: _Store, operation: Operation, token: IssuedToken, now: flo
         raise StorageError.denied(subject_name(token.principal), operation.permission, 403)
 
 
-def _allowed(bucket: Bucket, operation: Operation, token: IssuedToken, now: float) -> bool:
+def _allowed(
+    store: _Store, bucket: Bucket, operation: Operation, token: IssuedToken, now: float
+) -> bool:
     uniform = bucket.iam_configuration.uniform_bucket_level_access.enabled
     if isinstance(token.principal, FederatedPrincipal) and not uniform:
         return False
     resource = _resource(operation)
-    if not allows(bucket.iam_policy, token.principal, operation.permission, resource, now):
+    target = hierarchy.bucket(store.cloud.world.google, bucket, operation.name)
+    if not allows(store.cloud, token.principal, operation.permission, target, now):
         return False
     return token.boundary is None or within(
         token.boundary,
