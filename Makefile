@@ -19,8 +19,8 @@ setup: .venv/.ready $(RIE) ## install everything into .venv/ and .tools/
 demo: setup ## vend tokens through both functions, use them, be denied
 	@$(RUN)tokenvend local demo
 
-up: setup ## the embedded cloud and both functions, until Ctrl-C
-	@$(RUN)tokenvend local up
+up: setup ## the embedded cloud and both functions, until Ctrl-C [WORLD=file]
+	@$(RUN)tokenvend local up $(if $(WORLD),--world $(WORLD))
 
 test: setup ## the whole suite
 	@$(RUN)pytest

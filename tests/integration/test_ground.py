@@ -276,7 +276,7 @@ def test_another_process_is_the_person_who_owns_the_projects(
         "https://oauth2.googleapis.com/tokeninfo", params={"access_token": token}, timeout=30
     ).json()
     assert (info["email"], info["expires_in"]) == ("admin@acme.example", "3600")
-    assert info["scope"] == "https://www.googleapis.com/auth/cloud-platform"
+    assert "https://www.googleapis.com/auth/cloud-platform" in info["scope"].split()
     person = ground.world.google.users.pop()
     try:
         gone = {"access_token": token}

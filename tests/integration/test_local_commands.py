@@ -8,9 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import requests
+
+from localcloud.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 TOKENVEND = Path(sys.executable).with_name("tokenvend")
@@ -138,6 +145,63 @@ def test_shell_made_a_caller_calls_the_endpoint(tmp_path: Path) -> None:
         running.terminate()
         running.communicate(timeout=30)
     assert seen.stdout.splitlines() == ["arn:aws:sts::111122223333:assumed-role/etl/local", "ok"]
+
+
+@contextmanager
+def running(cwd: Path, *arguments: str) -> Iterator[dict[str, str]]:
+    """`tokenvend local up` with its endpoints, until it is told to stop."""
+    process = subprocess.Popen(  # noqa: S603 -- our own command
+        [str(TOKENVEND), "local", "up", "--json", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_a_world_is_saved_and_started_again(tmp_path: Path) -> None:
+    saved = tmp_path / "saved.yaml"
+    with running(tmp_path) as endpoints:
+        text = command("world", cwd=tmp_path).stdout
+        assert World.parse(text) == World.load()
+        lines = [command("env", "--as", n, cwd=tmp_path).stdout for n in ("etl", "admin")]
+        secrets = re.findall(r"(?:KEY|TOKEN)='?([^'\n]+)", "\n".join(lines))
+        assert len(secrets) == 4
+        text = command("world", cwd=tmp_path).stdout
+        assert [secret for secret in secrets if secret in text] == []
+        changed = World.parse(text)
+        account = changed.google.service_accounts[0]
+        account.display_name = "Landing"
+        account.iam_policy.grant("roles/iam.serviceAccountUser", "user:admin@acme.example")
+        saved.write_text(changed.dump())
+    with running(tmp_path, "--world", str(saved)) as endpoints:
+        again = command("world", cwd=tmp_path).stdout
+        assert again == saved.read_text()
+        assert json.loads(command("world", "--json", cwd=tmp_path).stdout) == changed.document()
+        answer = requests.get(f"{endpoints['aws_http']}/readyz", timeout=9)
+        assert answer.status_code == 200
+
+
+def test_up_refuses_a_world_with_a_slip_and_names_it(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(World.load().dump().replace("projectId", "projectID", 1))
+    refused = command("up", "--world", "wrong.yaml", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "wrong.yaml: google.projects[0]: unknown key projectID" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_up_takes_the_templates_parameters(tmp_path: Path) -> None:
+    assert command("up", "--parameter", "GoogleProvider", cwd=tmp_path).returncode == 2
+    unknown = command("up", "--parameter", "NoSuchThing=1", cwd=tmp_path)
+    assert unknown.returncode == 1
+    assert "NoSuchThing" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
 
 
 def test_up_says_where_its_logs_are_and_what_to_try_next(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_env_prints_lines_that_a_shell_reads_back_unchanged(directory: Path) -> 
     assert f"export TOKENVEND_URL={shlex.quote('https://example.test')}" in output.splitlines()
 
 
+def test_env_leaves_nothing_of_the_caller_that_the_shell_was_before(directory: Path) -> None:
+    _, output = env(directory, "etl")
+    script = f'{output}\nprintf %s "$AWS_SESSION_TOKEN$IDENTITY_HEADER$TOKENVEND_URL"'
+    before = {"AWS_SESSION_TOKEN": "a", "IDENTITY_HEADER": "i", "TOKENVEND_URL": "u"}
+    seen = subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", script], capture_output=True, text=True, check=True, env=before
+    )
+    assert seen.stdout == "https://example.test"
+
+
 def test_env_for_an_unknown_caller_says_so(directory: Path) -> None:
     assert env(directory, "nobody") == (1, "Error: The local cloud knows no caller 'nobody'.\n")
 

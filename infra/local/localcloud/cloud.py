@@ -41,6 +41,13 @@ OTHER_DOORS = "OtherApiIds"
 # The endpoint's own name in token exchanges.
 AUDIENCE = "//tokenvend.acme.example"
 READY_SECONDS = 30
+# What each part says when it cannot start; a CloudError carries the same words.
+_REFUSALS = (
+    aws.RuntimeMissingError,
+    aws.TemplateError,
+    aws.WorkerError,
+    azure.FunctionsHostError,
+)
 
 
 class CloudError(RuntimeError):
@@ -113,7 +120,7 @@ class Cloud:
                 self._start_function_app()
             self._start_admin()
             self._publish()
-        except (aws.RuntimeMissingError, aws.WorkerError, azure.FunctionsHostError) as failure:
+        except _REFUSALS as failure:
             self.stop()
             raise CloudError(str(failure)) from failure
         except BaseException:
@@ -291,7 +298,12 @@ class Cloud:
     def _start_admin(self) -> None:
         token = secrets.token_urlsafe(32)
         site = admin.site(
-            token, self.environment_for, self.faults, self.clock, lambda: self.router.hosts
+            token,
+            self.environment_for,
+            self.faults,
+            self.clock,
+            lambda: self.router.hosts,
+            self.world,
         )
         server = self._serve(site)
         self._write("admin.json", {"url": f"http://127.0.0.1:{server.port}", "token": token})

@@ -1,7 +1,7 @@
 """`tokenvend local`: the embedded cloud with both functions, for development and demonstration.
 
-`up` keeps it running, `env` turns a shell into one of its callers, `fault` gives it a bad day, and
-`demo` shows the whole job.
+`up` keeps it running, `env` turns a shell into one of its callers, `world` shows what exists in it,
+`fault` gives it a bad day, and `demo` shows the whole job.
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
@@ -45,6 +45,18 @@ if TYPE_CHECKING:
     from localcloud.demo import Step
 
 ADMIN_TIMEOUT = 5
+WHO = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "CLOUDSDK_AUTH_ACCESS_TOKEN",
+    "CLOUDSDK_CORE_PROJECT",
+    "GOOGLE_OAUTH_ACCESS_TOKEN",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "TOKENVEND_URL",
+)
+"""What says who a shell is: of the one it was before, nothing may stay."""
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -67,18 +79,44 @@ def local() -> None:
 
 @local.command()
 @_directory
+@click.option(
+    "--world",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What exists at first, as `tokenvend local world` writes it; else the default world.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="The policy of both functions; else the default world's.",
+)
+@click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=lambda _context, _option, given: dict(_pair(each) for each in given),
+    help="A parameter of template.yaml, as `sam deploy --parameter-overrides` takes it.",
+)
 @json_option
-def up(directory: Path, *, as_json: bool) -> None:
+def up(
+    directory: Path,
+    world: Path | None,
+    policy: Path | None,
+    parameters: dict[str, str],
+    *,
+    as_json: bool,
+) -> None:
     """Run the local cloud and both functions until Ctrl-C.
 
     \b
-    Example: tokenvend local up
+    Example: tokenvend local up --world saved.yaml
     """
     console = new_console(stderr=as_json)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with _cloud(directory, console):
+    given = {"policy": str(policy or ""), "parameters": parameters}
+    with _cloud(directory, console, world, **given):
         endpoints = _document(directory / "endpoints.json")
         if as_json:
             click.echo(json.dumps(endpoints))
@@ -99,7 +137,7 @@ def up(directory: Path, *, as_json: bool) -> None:
     "no grant; or admin, who owns the Google projects.",
 )
 def env(directory: Path, name: str) -> None:
-    """Print the lines that make a shell a caller of the local cloud.
+    """Print the lines that make a shell a caller of the local cloud, and nobody else.
 
     \b
     Example: eval "$(tokenvend local env --as etl)"
@@ -107,8 +145,28 @@ def env(directory: Path, name: str) -> None:
     answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
     if answer.status_code == requests.codes.not_found:
         raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    for variable, value in sorted(answer.json().items()):
+    variables = answer.json()
+    for variable in WHO:
+        if variable not in variables:
+            click.echo(f"unset {variable}")
+    for variable, value in sorted(variables.items()):
         click.echo(f"export {variable}={shlex.quote(value)}")
+
+
+@local.command()
+@_directory
+@json_option
+def world(directory: Path, *, as_json: bool) -> None:
+    """Print what exists in the local cloud now, as `local up --world` reads it.
+
+    Users, roles, identities, pools, accounts, buckets and their policies; never a key or a token,
+    nor what lies in a bucket.
+
+    \b
+    Example: tokenvend local world > saved.yaml
+    """
+    path = "/world?alt=json" if as_json else "/world"
+    click.echo(_admin(directory, "GET", path).text, nl=as_json)
 
 
 @local.command()
@@ -226,14 +284,26 @@ def _keep_logs(running: Path, directory: Path) -> Path:
     return kept
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 @contextmanager
-def _cloud(directory: Path, console: Console) -> Iterator[Cloud]:
+def _cloud(
+    directory: Path, console: Console, world: Path | None = None, **more: Any
+) -> Iterator[Cloud]:
     try:
         from localcloud.cloud import Cloud, CloudError  # noqa: PLC0415 -- only the checkout has it
-        from localcloud.world import World  # noqa: PLC0415
+        from localcloud.world import DEFAULT_WORLD, World, WorldError  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise click.ClickException(_NO_CHECKOUT.format(missing.name)) from missing
-    cloud = Cloud(World.load(), directory)
+    try:
+        cloud = Cloud(World.load(world or DEFAULT_WORLD), directory, **more)
+    except WorldError as wrong:
+        raise click.ClickException(f"{world}: {wrong}") from wrong
     with console.status("Starting the local cloud and both functions …"):
         try:
             cloud.start()

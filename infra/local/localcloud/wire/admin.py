@@ -1,4 +1,4 @@
-"""The door for other processes of the same user: callers' environments, faults, the clock.
+"""The door for other processes of the same user: callers' environments, the world, faults, clock.
 
 Loopback only, opened by a random bearer that stands in `admin.json` (mode 0600). A request whose
 Host is not this machine is refused, so that no web page reaches it by DNS rebinding.
@@ -11,9 +11,10 @@ import json
 import re
 from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 
 from localcloud.wire.faults import Clock, Fault, Faults, Kind
+from localcloud.wire.routes import Route, Service
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
@@ -23,44 +24,82 @@ _LOOPBACK = {"127.0.0.1", "localhost"}
 _STS_OF_A_REGION = re.compile(r"^sts\.[a-z]+(-[a-z]+)+-[0-9]+\.(?=amazonaws\.com$)")
 
 
+class Described(Protocol):
+    """What exists, without keys and tokens."""
+
+    def document(self) -> dict[str, Any]:
+        """As plain values."""
+
+    def dump(self) -> str:
+        """As YAML."""
+
+
 def site(
     token: str,
     environment_for: Callable[[str], Mapping[str, str]],
     faults: Faults,
     clock: Clock,
     hosts: Callable[[], Collection[str]],
+    world: Described,
 ) -> Site:
-    """`GET /env/NAME`, `GET`, `POST` and `DELETE /faults`, `PUT /clock` (`{"skew": seconds}`).
+    """`GET /env/NAME`, `GET /world`, `GET`, `POST` and `DELETE /faults`, `PUT /clock`.
+
+    The world is YAML, and JSON with `?alt=json`; the clock takes `{"skew": seconds}`.
 
     `hosts`: the hostnames and patterns that are served; a fault must hit one of them.
     """
 
-    def serve(request: Request) -> Response:  # noqa: PLR0911 - one return for each route
+    def environment(request: Request) -> Response:
+        _, name = request.segments()
+        return Response.json(200, dict(environment_for(name)))
+
+    def listed(_: Request) -> Response:
+        return Response.json(200, [asdict(fault) for fault in faults.listed()])
+
+    def add(request: Request) -> Response:
+        faults.add(_fault(_object(request.body), hosts()))
+        return Response(204)
+
+    def clear(_: Request) -> Response:
+        faults.clear()
+        return Response(204)
+
+    def skew(request: Request) -> Response:
+        clock.skew = float(_object(request.body).get("skew", "missing"))
+        return Response(204)
+
+    routes = (
+        Route("GET", "/env/{name}", environment),
+        Route("GET", "/world", lambda request: _world(world, request.params.get("alt", ""))),
+        Route("GET", "/faults", listed),
+        Route("POST", "/faults", add),
+        Route("DELETE", "/faults", clear),
+        Route("PUT", "/clock", skew),
+    )
+    return _guarded(token, Service("the cloud's own door", tuple(_LOOPBACK), routes))
+
+
+def _guarded(token: str, service: Service[Site]) -> Site:
+    def serve(request: Request) -> Response:
         if refused := _refused(request, token):
             return refused
+        found = service.find(request.method, request.path)
+        if found is None:
+            return _error(404, "no such route")
         try:
-            match request.method, request.segments():
-                case "GET", ["env", name]:
-                    return Response.json(200, dict(environment_for(name)))
-                case "GET", ["faults"]:
-                    return Response.json(200, [asdict(fault) for fault in faults.listed()])
-                case "POST", ["faults"]:
-                    faults.add(_fault(_object(request.body), hosts()))
-                    return Response(204)
-                case "DELETE", ["faults"]:
-                    faults.clear()
-                    return Response(204)
-                case "PUT", ["clock"]:
-                    clock.skew = float(_object(request.body).get("skew", "missing"))
-                    return Response(204)
-                case _:
-                    return _error(404, "no such route")
+            return found[0].handler(request)
         except LookupError as unknown:
             return _error(404, str(unknown))
         except (TypeError, ValueError) as wrong:
             return _error(400, str(wrong))
 
     return serve
+
+
+def _world(world: Described, form: str) -> Response:
+    if form == "json":
+        return Response.json(200, world.document())
+    return Response(200, world.dump().encode(), (("Content-Type", "application/yaml"),))
 
 
 def _refused(request: Request, token: str) -> Response | None:

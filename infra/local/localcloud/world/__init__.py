@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -106,9 +107,12 @@ class World:
             parse(Google, document["google"], "google"),
         )
 
+    def document(self) -> dict[str, Any]:
+        """The world as plain values: no key, no token, and no object of a bucket is part of it."""
+        with self.lock:
+            return {key: unparse(getattr(self, key)) for key in ("aws", "azure", "google")}
+
     def dump(self) -> str:
         """The world as YAML that `parse` reads back to an equal world."""
-        with self.lock:
-            document = {key: unparse(getattr(self, key)) for key in ("aws", "azure", "google")}
-        text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        text: str = yaml.safe_dump(self.document(), sort_keys=False, allow_unicode=True, width=100)
         return text
