@@ -16,6 +16,7 @@ from localcloud.azure import (
     app_settings,
     sites,
 )
+from localcloud.azure.identity import METADATA, vm_metadata
 from localcloud.wire.web import Headers, Request, Response, Router
 from localcloud.world import AppRole, AppRoleAssignment, Azure, World
 from tests.unit.issuing import NOW, Clock
@@ -53,7 +54,7 @@ def endpoint(entra: Entra) -> Iterator[IdentityEndpoint]:
 
 def get(entra: Entra, url: str, *headers: tuple[str, str], method: str = "GET") -> Response:
     host, _, rest = url.removeprefix("https://").removeprefix("http://").partition("/")
-    router = Router(sites(entra, vm_identity="reporting"))
+    router = Router({**sites(entra), METADATA: vm_metadata(entra, "reporting")})
     return router(Request(method, host, "/" + rest, Headers(headers)))
 
 
@@ -311,17 +312,41 @@ def test_each_workload_has_its_own_header(entra: Entra, endpoint: IdentityEndpoi
         assert claims["oid"] == entra.identity(name).principal_id
 
 
-@pytest.mark.parametrize("selector", ["client_id", "object_id", "principal_id"])
+SELECTORS = {
+    "client_id": "client_id",
+    "object_id": "principal_id",
+    "principal_id": "principal_id",
+    "mi_res_id": "resource_id",
+    "msi_res_id": "resource_id",
+}
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
 def test_selector_picks_a_user_assigned_identity(
     entra: Entra, endpoint: IdentityEndpoint, selector: str
 ) -> None:
     entra.identity("reporting").user_assigned_identities = ["outsider"]
     wanted = entra.identity("outsider")
-    value = wanted.client_id if selector == "client_id" else wanted.principal_id
+    value = getattr(wanted, SELECTORS[selector])
     chosen = ask(endpoint, "reporting", **{selector: value.upper()}).json()
     assert chosen["client_id"] == wanted.client_id
     own = ask(endpoint, "reporting").json()
     assert own["client_id"] == entra.identity("reporting").client_id
+
+
+@pytest.mark.parametrize("selector", ["mi_res_id", "msi_res_id"])
+def test_a_resource_id_that_the_workload_does_not_carry_is_refused_not_ignored(
+    entra: Entra, endpoint: IdentityEndpoint, selector: str
+) -> None:
+    foreign = entra.identity("outsider").resource_id
+    answer = ask(endpoint, "reporting", **{selector: foreign})
+    assert answer.status_code == 400
+    assert "access_token" not in answer.text
+    query = f"api-version=2018-02-01&resource=api://tokenvend&{selector}="
+    refused = get(entra, f"{VM}?{query}{foreign}", ("Metadata", "true"))
+    assert (refused.status, json.loads(refused.body)["error"]) == (400, "invalid_request")
+    own = get(entra, f"{VM}?{query}{entra.identity('reporting').resource_id}", ("Metadata", "true"))
+    assert json.loads(own.body)["client_id"] == entra.identity("reporting").client_id
 
 
 def test_mint_refuses_an_unknown_resource(entra: Entra) -> None:

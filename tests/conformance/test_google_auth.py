@@ -19,14 +19,10 @@ import requests
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
-from localcloud.azure import vm_metadata
-from localcloud.wire.web import Server
 from tests.callers import Caller, session
 from tests.tools import tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from localcloud.cloud import Cloud
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -43,14 +39,17 @@ def own_identity(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def vm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A virtual machine with the endpoint's managed identity: its metadata address is proxied."""
-    metadata = Server(vm_metadata(cloud.entra, "tokenvend")).start()
-    for name, value in cloud.network_environment.items():
+def vm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual machine with the endpoint's managed identity."""
+    for name, value in cloud.environment_for("azure:tokenvend", "vm").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{metadata.port}")
-    yield
-    metadata.stop()
+
+
+@pytest.fixture
+def instance(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EC2 instance with the endpoint's role."""
+    for name, value in cloud.environment_for("tokenvend", "ec2").items():
+        monkeypatch.setenv(name, value)
 
 
 def default_credentials(file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -79,6 +78,23 @@ def test_google_auth_with_gclouds_aws_file_gets_a_token(monkeypatch: pytest.Monk
     credentials = default_credentials(VECTORS / "create-cred-config-aws.json", monkeypatch)
     assert credentials.service_account_email == LANDING
     assert usable(credentials)
+
+
+@pytest.mark.usefixtures("instance")
+def test_google_auth_with_gclouds_imdsv2_file_gets_a_token_on_an_instance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credentials = default_credentials(VECTORS / "create-cred-config-aws-imdsv2.json", monkeypatch)
+    assert usable(credentials)
+
+
+@pytest.mark.usefixtures("instance")
+def test_google_auth_without_imdsv2_is_refused_by_an_instance_that_requires_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credentials = default_credentials(VECTORS / "create-cred-config-aws.json", monkeypatch)
+    with pytest.raises(google.auth.exceptions.RefreshError, match="AWS"):
+        credentials.refresh(google.auth.transport.requests.Request(session=requests.Session()))
 
 
 @pytest.mark.usefixtures("vm")
@@ -145,6 +161,10 @@ def test_google_auth_accepts_a_vended_id_token(cloud: Cloud, caller: str) -> Non
     ("vector", "arguments"),
     [
         ("create-cred-config-aws.json", [f"{PROVIDERS}/aws-prod", "--aws"]),
+        (
+            "create-cred-config-aws-imdsv2.json",
+            [f"{PROVIDERS}/aws-prod", "--aws", "--enable-imdsv2"],
+        ),
         (
             "create-cred-config-azure.json",
             [f"{PROVIDERS}/azure-prod", "--azure", "--app-id-uri=api://tokenvend-federation"],

@@ -14,16 +14,18 @@ import http.client
 import json
 import os
 import secrets
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from localcloud import aws, azure, google
+from localcloud import aws, azure, google, network
 from localcloud.wire import admin
 from localcloud.wire.faults import Clock, Faults
 from localcloud.wire.net import Authority, Proxy
 from localcloud.wire.web import Request, Response, Router, Server, Site
+from localcloud.workloads import Machine, Machines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Relative to the root, as the functions' setting is. The second is added to the first on AWS.
 POLICY = "infra/local/localcloud/policy.toml"
 POLICY_ON_AWS = "infra/local/localcloud/policy.aws.toml"
-CALLER_SESSION = "local"
+POD_TOKENS = "tokens"
 # The template's parameter for the ids of a REST API and Function URL beside its HTTP API.
 OTHER_DOORS = "OtherApiIds"
 # The endpoint's own name in token exchanges.
@@ -52,10 +54,6 @@ _REFUSALS = (
 
 class CloudError(RuntimeError):
     """The embedded cloud did not start; the text names what failed and its log."""
-
-
-class UnknownCallerError(LookupError):
-    """The world has no caller of this name."""
 
 
 class Cloud:
@@ -105,7 +103,11 @@ class Cloud:
         self._policy = policy
         self._parameters = dict(parameters or {})
         self._settings = dict(settings or {})
-        self._network: dict[str, str] = {}
+        self.machines: Machines
+        self._bundle: Path
+        self._proxy: Proxy
+        self._ports: dict[str, int] = {}
+        self._ports_lock = threading.Lock()
         self._running = ExitStack()
 
     def start(self) -> Cloud:
@@ -144,33 +146,26 @@ class Cloud:
     ) -> None:
         self.stop()
 
-    def environment_for(self, name: str) -> dict[str, str]:
-        """The variables that make a process the caller `name`; raises UnknownCallerError.
+    def environment_for(self, name: str, on: str = "") -> dict[str, str]:
+        """The variables that make a process the caller `name`, on a machine of the kind `on`.
 
-        A name is a role or user of AWS, a managed identity of Azure, or a person whom Google knows.
-        For a role they hold a new session each time, for a person a new token.
+        Who may be named, and where each runs, is told by `Machines.find`, as are the errors. On
+        Lambda a role has a new session each time, a person a new token.
         """
-        if self.world.aws.role(name) is not None:
-            return self._aws_caller(self.accounts.session(name, CALLER_SESSION))
-        if self.world.aws.user(name) is not None:
-            return self._aws_caller(self.accounts.user(name))
-        if self.world.google.user(name) is not None:
-            return {**self._network, **google.environment_of(self.google, name)}
-        try:
-            identity = self.identity.environment_for(name)
-        except KeyError:
-            raise UnknownCallerError(f"the world has no caller {name!r}") from None
-        return {**self._network, **identity, **self._url("azure")}
+        machine = self.machines.find(name, on)
+        environment = network.environment(self._port_of(f"{name}/{on}", machine), self._bundle)
+        return {**environment, **machine.environment, **self._url(machine.cloud)}
 
     @property
     def network_environment(self) -> dict[str, str]:
         """The variables by which any program reaches the embedded cloud and trusts it."""
-        return dict(self._network)
+        return network.environment(self._proxy.port, self._bundle)
 
-    def _aws_caller(self, key: aws.AccessKey) -> dict[str, str]:
-        region = self.world.aws.region
-        regions = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-        return {**self._network, **key.environment(), **regions, **self._url("aws")}
+    def _port_of(self, caller: str, machine: Machine) -> int:
+        with self._ports_lock:
+            if caller not in self._ports:
+                self._ports[caller] = self._proxy.listen(machine.plain)
+            return self._ports[caller]
 
     def _url(self, cloud: str) -> dict[str, str]:
         return {"TOKENVEND_URL": str(self.endpoints[cloud])} if cloud in self.endpoints else {}
@@ -194,20 +189,30 @@ class Cloud:
 
     def _start_wire(self) -> None:
         authority = Authority()
-        bundle = self.directory / "ca.pem"
-        authority.write_bundle(bundle)
+        self._bundle = network.write_trust(authority, self.directory)
         server = self._serve(self.faults, authority)
-        self.identity = azure.IdentityEndpoint(self.entra).start()
+        self.identity = azure.IdentityEndpoint(self.entra, front=self.faults.before).start()
         self._running.callback(self.identity.stop)
-        proxy = Proxy(self.router.knows, server.port, plain=[self.identity.port]).start()
-        self._running.callback(proxy.stop)
-        self._network = _network(proxy, bundle)
-        self.endpoints |= {"proxy": proxy.url, "ca_bundle": str(bundle)}
+        self.machines = Machines(
+            self.world,
+            self.accounts,
+            self.entra,
+            self.identity,
+            person=lambda name: google.environment_of(self.google, name),
+            serve=lambda site: self._serve(self.faults.before(site)).port,
+            directory=self.directory / POD_TOKENS,
+        )
+        self._running.callback(self.machines.stop)
+        relayed = {f"127.0.0.1:{self.identity.port}": self.identity.port}
+        self._proxy = Proxy(self.router.knows, server.port, relayed).start()
+        self._running.callback(self._proxy.stop)
+        self.endpoints |= {"proxy": self._proxy.url, "ca_bundle": str(self._bundle)}
 
     def _start_clouds(self) -> None:
         self.router.add(google.sites(self.google))
         self.router.add(aws.sites(self.accounts))
         self.router.add(azure.sites(self.entra))
+        self.router.add(self.machines.sites())
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
         self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
 
@@ -218,7 +223,7 @@ class Cloud:
             self.accounts,
             root=self._root,
             log_directory=self.directory,
-            environment=self._network,
+            environment=self.network_environment,
         )
         self._running.callback(self.lambdas.stop)
         self.lambdas.start()
@@ -266,7 +271,7 @@ class Cloud:
             "TOKENVEND_AWS_REGIONS": self.world.aws.region,
             "TOKENVEND_AWS_UNSIGNED_AUDIENCE": "true",
             **self.identity.environment_for(app),
-            **self._network,
+            **self.network_environment,
             **self._settings,
         }
         host = azure.FunctionsHost(
@@ -337,24 +342,6 @@ class Cloud:
             json.dump(document, file, indent=2)
         fresh.replace(path)
         self._running.callback(path.unlink, missing_ok=True)
-
-
-def _network(proxy: Proxy, bundle: Path) -> dict[str, str]:
-    """What Python, Node, Go, curl, the AWS SDKs and gcloud each read to find proxy and CA."""
-    host, _, port = proxy.url.removeprefix("http://").partition(":")
-    return {
-        "HTTPS_PROXY": proxy.url,
-        "NO_PROXY": "127.0.0.1,localhost",
-        "REQUESTS_CA_BUNDLE": str(bundle),
-        "SSL_CERT_FILE": str(bundle),
-        "NODE_EXTRA_CA_CERTS": str(bundle),
-        "AWS_CA_BUNDLE": str(bundle),
-        "CURL_CA_BUNDLE": str(bundle),
-        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(bundle),
-        "CLOUDSDK_PROXY_TYPE": "http",
-        "CLOUDSDK_PROXY_ADDRESS": host,
-        "CLOUDSDK_PROXY_PORT": port,
-    }
 
 
 def _aws_provider(world: World) -> str:

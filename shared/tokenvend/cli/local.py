@@ -29,6 +29,7 @@ import requests
 from tokenvend.cli.local_texts import (
     CACHED_HIDES,
     DIRECTORY,
+    IDENTITY_VARIABLES,
     fault_line,
     say_what_next,
     show_step,
@@ -45,18 +46,6 @@ if TYPE_CHECKING:
     from localcloud.demo import Step
 
 ADMIN_TIMEOUT = 5
-WHO = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "CLOUDSDK_AUTH_ACCESS_TOKEN",
-    "CLOUDSDK_CORE_PROJECT",
-    "GOOGLE_OAUTH_ACCESS_TOKEN",
-    "IDENTITY_ENDPOINT",
-    "IDENTITY_HEADER",
-    "TOKENVEND_URL",
-)
-"""What says who a shell is: of the one it was before, nothing may stay."""
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
 
 _directory = click.option(
@@ -134,22 +123,32 @@ def up(
     required=True,
     metavar="NAME",
     help="etl or stranger on AWS, reporting or outsider on Azure, of which the second of each has "
-    "no grant; or admin, who owns the Google projects.",
+    "no grant; or admin, who owns the Google projects. aws: or azure: before it tells namesakes "
+    "apart.",
 )
-def env(directory: Path, name: str) -> None:
+@click.option(
+    "--on",
+    "machine",
+    type=click.Choice(["lambda", "ec2", "ecs", "eks", "functions", "vm", "aks"]),
+    help="What it runs on; else lambda for a role of AWS, functions for an identity of Azure.",
+)
+def env(directory: Path, name: str, machine: str | None) -> None:
     """Print the lines that make a shell a caller of the local cloud, and nobody else.
+
+    --on gives it what such a machine gives: keys, an identity endpoint, instance metadata at its
+    real address through the proxy, a projected token.
 
     \b
     Example: eval "$(tokenvend local env --as etl)"
     """
-    answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}")
+    path = f"/env/{quote(name, safe='')}" + (f"?on={machine}" if machine else "")
+    answer = _admin(directory, "GET", path)
     if answer.status_code == requests.codes.not_found:
         raise click.ClickException(f"The local cloud knows no caller {name!r}.")
-    variables = answer.json()
-    for variable in WHO:
-        if variable not in variables:
-            click.echo(f"unset {variable}")
-    for variable, value in sorted(variables.items()):
+    given = answer.json()
+    if stale := [name for name in IDENTITY_VARIABLES if name not in given]:
+        click.echo(f"unset {' '.join(sorted(stale))}")
+    for variable, value in sorted(given.items()):
         click.echo(f"export {variable}={shlex.quote(value)}")
 
 

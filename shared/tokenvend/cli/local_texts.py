@@ -22,6 +22,18 @@ COMMAND = ".venv/bin/tokenvend"
 WIDEST = 100
 
 
+IDENTITY_VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_STS_REGIONAL_ENDPOINTS"),
+    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+    *("AZURE_AUTHORITY_HOST", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID"),
+    *("CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_CORE_PROJECT", "GOOGLE_OAUTH_ACCESS_TOKEN"),
+    "TOKENVEND_URL",
+)
+"""What says who a shell is: of the one it was before, nothing may stay."""
+
+
 def welcome(console: Console, directory: Path, endpoints: dict[str, Any]) -> None:
     """Where everything is, and what to try; no line is broken, so that each can be copied."""
     elsewhere = "" if directory == DIRECTORY else f" --directory {shlex.quote(str(directory))}"

@@ -14,7 +14,7 @@ from localcloud.azure.appconfiguration import KeyValues
 from localcloud.azure.blob import Blobs
 from localcloud.azure.entra import LOGIN, STS, Entra, UnknownResourceError
 from localcloud.azure.functions import FunctionsHost, FunctionsHostError
-from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
+from localcloud.azure.identity import IdentityEndpoint
 from localcloud.azure.settings import app_settings
 
 if TYPE_CHECKING:
@@ -31,19 +31,14 @@ __all__ = [
     "app_settings",
     "configuration_sites",
     "sites",
-    "vm_metadata",
 ]
 
 
-def sites(
-    entra: Entra, function: FunctionsHost | None = None, *, vm_identity: str | None = None
-) -> dict[str, Site]:
-    """Hostnames to sites: Entra's two, the function app's, and a VM's metadata if it has one."""
+def sites(entra: Entra, function: FunctionsHost | None = None) -> dict[str, Site]:
+    """Hostnames to sites: Entra's two, and the function app's."""
     table: dict[str, Site] = {LOGIN: entra.site, STS: entra.site}
     if function is not None:
         table[function.host] = function
-    if vm_identity is not None:
-        table[METADATA] = vm_metadata(entra, vm_identity)
     return table
 
 

@@ -19,7 +19,7 @@ from localcloud.azure.entra import DEFAULT_LIFETIME, Entra, UnknownResourceError
 from localcloud.wire.web import Request, Response, Server, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from localcloud.world import ManagedIdentity
 
@@ -28,22 +28,28 @@ API_VERSION = "2019-08-01"
 VM_API_VERSIONS = ("2018-02-01", "2019-08-01", "2019-11-01", "2021-02-01")
 # The platform hands the same token out until shortly before its end.
 FRESH_SECONDS = 300
-SELECTORS = ("client_id", "object_id", "principal_id")
+SELECTORS = ("client_id", "object_id", "principal_id", "mi_res_id", "msi_res_id")
 
 
 class IdentityEndpoint:
     """App Service's identity endpoint for every workload of the world, on a free loopback port.
 
     `lifetime`: seconds that a token lives; about a day on Azure. Cached per identity and resource
-    until five minutes before its end.
+    until five minutes before its end. `front` stands before it, such as faults.
     """
 
-    def __init__(self, entra: Entra, *, lifetime: int = DEFAULT_LIFETIME) -> None:
+    def __init__(
+        self,
+        entra: Entra,
+        *,
+        lifetime: int = DEFAULT_LIFETIME,
+        front: Callable[[Site], Site] = lambda site: site,
+    ) -> None:
         self._tokens = _Tokens(entra, lifetime)
         self._entra = entra
         self._secrets: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._server = Server(self.site)
+        self._server = Server(front(self.site))
 
     def start(self) -> IdentityEndpoint:
         """Serve in the background."""
@@ -206,10 +212,16 @@ def _selected(
     key, wanted = chosen[0]
     held = [workload, *(entra.identity(name) for name in workload.user_assigned_identities)]
     for identity in held:
-        actual = identity.client_id if key == "client_id" else identity.principal_id
-        if actual.lower() == wanted:
+        if _selector(identity, key).lower() == wanted:
             return identity
     return None
+
+
+def _selector(identity: ManagedIdentity, key: str) -> str:
+    """What a query parameter of this name is compared with; Azure ignores the letters' case."""
+    if key == "client_id":
+        return identity.client_id
+    return identity.resource_id if key.endswith("_res_id") else identity.principal_id
 
 
 def _error(status: int, message: str) -> Response:

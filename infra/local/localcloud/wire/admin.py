@@ -36,13 +36,13 @@ class Described(Protocol):
 
 def site(
     token: str,
-    environment_for: Callable[[str], Mapping[str, str]],
+    environment_for: Callable[[str, str], Mapping[str, str]],
     faults: Faults,
     clock: Clock,
     hosts: Callable[[], Collection[str]],
     world: Described,
 ) -> Site:
-    """`GET /env/NAME`, `GET /world`, `GET`, `POST` and `DELETE /faults`, `PUT /clock`.
+    """`GET /env/NAME?on=MACHINE`, `GET /world`, `GET`, `POST` and `DELETE /faults`, `PUT /clock`.
 
     The world is YAML, and JSON with `?alt=json`; the clock takes `{"skew": seconds}`.
 
@@ -51,7 +51,8 @@ def site(
 
     def environment(request: Request) -> Response:
         _, name = request.segments()
-        return Response.json(200, dict(environment_for(name)))
+        machine = request.params.get("on", "")
+        return Response.json(200, dict(environment_for(name, machine)))
 
     def listed(_: Request) -> Response:
         return Response.json(200, [asdict(fault) for fault in faults.listed()])

@@ -82,22 +82,30 @@ class Faults:
 
     def __call__(self, request: Request) -> Response:
         """Answer, spoilt or not; ConnectionAbortedError is a reset on the wire."""
+        return self.answer(self._behind, request)
+
+    def before(self, site: Site) -> Site:
+        """A site that stands elsewhere, behind the same faults."""
+        return lambda request: self.answer(site, request)
+
+    def answer(self, site: Site, request: Request) -> Response:
+        """What a site answers, spoilt or not; raises ConnectionAbortedError for a reset."""
         fault = self._take(request)
         if fault is None:
-            return self._behind(request)
+            return site(request)
         time.sleep(fault.seconds)
         match fault.kind:
             case Kind.LATENCY:
-                return self._behind(request)
+                return site(request)
             case Kind.STATUS:
                 wait = (("Retry-After", fault.retry_after),) if fault.retry_after else ()
                 return Response.json(fault.status, {"error": "injected fault"}, *wait)
             case Kind.RESET:
                 raise ConnectionAbortedError("injected reset")
             case Kind.TRUNCATED:
-                return _truncated(self._behind(request))
+                return _truncated(site(request))
             case Kind.GARBAGE:
-                return replace(self._behind(request), body=b"\x00\xff<{not json")
+                return replace(site(request), body=b"\x00\xff<{not json")
 
     def _take(self, request: Request) -> Fault | None:
         with self._lock:

@@ -3,7 +3,8 @@
 The authority issues a leaf certificate for each served hostname when a client first names it (SNI);
 its own key is made at start and never leaves memory, so its certificate is useless to anyone once
 the cloud has stopped. The proxy tunnels CONNECT (RFC 9110 section 9.3.6) to the stand-ins, only for
-hostnames they serve and only for port 443, and relays plain http to the named loopback ports.
+hostnames they serve and only for port 443. Each machine has a port of its own there, so that the
+link-local addresses of instance metadata, which plain http is relayed for, know whose they are.
 Everything else is refused: a program under test never reaches the real internet by accident.
 """
 
@@ -13,13 +14,16 @@ import logging
 import re
 import socket
 import ssl
+import struct
 import threading
 from typing import TYPE_CHECKING
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -27,7 +31,9 @@ log = logging.getLogger(__name__)
 MAX_HEAD = 8 * 1024
 HEAD_SECONDS = 10
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
-_PLAIN = re.compile(rb"[A-Z]{1,16} http://127\.0\.0\.1:(\d{1,5})/[!-~]* HTTP/1\.1")
+_PLAIN = re.compile(
+    rb"[A-Z]{1,16} http://([A-Za-z0-9.-]{1,253})(?::(\d{1,5}))?(?:/[!-~]*)? HTTP/1\.1"
+)
 _CONNECT = re.compile(rb"CONNECT ([A-Za-z0-9.-]{1,253}):(\d{1,5}) HTTP/1\.[01]")
 
 
@@ -42,6 +48,13 @@ class Authority:
     def write_bundle(self, path: Path) -> None:
         """Write the authority's certificate as PEM; clients trust it and nothing else."""
         path.write_bytes(self._ca.cert_pem.bytes())
+
+    def write_truststore(self, path: Path, password: str) -> None:
+        """Write the certificate as a PKCS #12 file that Java takes for a truststore."""
+        certificate = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        entry = pkcs12.PKCS12Certificate(certificate, b"tokenvend")
+        encryption = BestAvailableEncryption(password.encode())
+        path.write_bytes(pkcs12.serialize_java_truststore([entry], encryption))
 
     def server_context(self, serves: Callable[[str], bool]) -> ssl.SSLContext:
         """A server's TLS context that answers for every hostname that `serves` accepts."""
@@ -67,74 +80,106 @@ class Authority:
 
 
 class Proxy:
-    """A CONNECT proxy on a free loopback port.
+    """A CONNECT proxy with a loopback port for each machine that goes through it.
 
     Args:
         serves: whether a stand-in answers for a hostname.
-        port: the loopback port of the TLS server behind every tunnel.
-        plain: loopback ports that plain http is relayed to, for programs that send everything
-            through a proxy once they have one (gcloud, whatever NO_PROXY says).
+        behind: the loopback port of the TLS server behind every tunnel.
+        plain: what the first port relays of plain http; see `listen`.
+        refuses: whether a connection to a hostname is refused just now.
 
     """
 
     def __init__(
-        self, serves: Callable[[str], bool], port: int, plain: Collection[int] = ()
+        self,
+        serves: Callable[[str], bool],
+        behind: int,
+        plain: Mapping[str, int] | None = None,
+        refuses: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._serves = serves
-        self._behind = port
-        self._plain = frozenset(plain)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+        self._behind = behind
+        self._refuses = refuses
         self._open: set[socket.socket] = set()
+        self._listening: list[tuple[socket.socket, threading.Thread]] = []
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
+        self._plain = dict(plain or {})
+        self.port = 0
+
+    def start(self) -> Proxy:
+        """Open the first port, for a program on no machine in particular."""
+        self.port = self.listen(self._plain)
+        return self
 
     @property
     def url(self) -> str:
-        """What HTTPS_PROXY holds."""
+        """What HTTPS_PROXY holds for a user of the first port."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> Proxy:
-        """Accept in the background."""
-        self._thread.start()
-        return self
+    def listen(self, plain: Mapping[str, int]) -> int:
+        """Open a port for one machine, and return it.
+
+        `plain`: the authorities (``169.254.169.254:80``) that plain http is relayed to from there,
+        and the loopback port behind each. Link-local addresses mean another thing on every machine,
+        which the port tells apart; a program that sends everything through a proxy once it has one
+        (gcloud, whatever NO_PROXY says) is relayed to loopback ports in the same way.
+        """
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        port: int = listener.getsockname()[1]
+        thread = threading.Thread(
+            target=self._accept, args=(listener, dict(plain)), name=f"proxy-{port}", daemon=True
+        )
+        with self._lock:
+            self._listening.append((listener, thread))
+        thread.start()
+        return port
 
     def stop(self) -> None:
         """Stop accepting and cut every tunnel."""
-        _shut(self._listener, socket.SHUT_RDWR)
-        self._listener.close()
+        with self._lock:
+            listening, self._listening = self._listening, []
+        for listener, _ in listening:
+            _shut(listener, socket.SHUT_RDWR)
+            listener.close()
         with self._lock:
             for tunnel in self._open:
                 _shut(tunnel, socket.SHUT_RDWR)
-        self._thread.join(5)
+        for _, thread in listening:
+            thread.join(5)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, plain: Mapping[str, int]) -> None:
+        port = listener.getsockname()[1]
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return  # stopped
-            name = f"tunnel-{self.port}"
-            threading.Thread(target=self._serve, args=(client,), name=name, daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(client, plain), name=f"tunnel-{port}", daemon=True
+            ).start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, plain: Mapping[str, int]) -> None:
         with self._lock:
             self._open.add(client)
         try:
             with client:
-                self._tunnel(client)
+                self._tunnel(client, plain)
         except OSError as failure:
             log.debug("a tunnel ended early: %s", failure)
         finally:
             with self._lock:
                 self._open.discard(client)
 
-    def _tunnel(self, client: socket.socket) -> None:
+    def _tunnel(self, client: socket.socket, plain: Mapping[str, int]) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.settimeout(HEAD_SECONDS)
         head, surplus = _read_head(client)
         client.settimeout(None)
-        relayed = self._relayed(head)
+        authority = _authority(head)
+        relayed = plain.get(authority, 0)
+        if relayed and self._refuses(authority.rpartition(":")[0]):
+            reset(client)
+            return
         status = "200 Connection established" if relayed else self._judge(head)
         if not status.startswith("200"):
             # Said, not only done: a client that kept the connection would send into a closed one.
@@ -150,7 +195,7 @@ class Proxy:
             else:
                 client.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
             stand_in.sendall(surplus)
-            name = f"tunnel-{self.port}-back"
+            name = f"{threading.current_thread().name}-back"
             back = threading.Thread(target=_pump, args=(stand_in, client), name=name, daemon=True)
             back.start()
             _pump(client, stand_in)
@@ -158,20 +203,29 @@ class Proxy:
             # to a client which has sent everything must arrive whole.
             back.join()
 
-    def _relayed(self, head: bytes) -> int:
-        """The port that a plain request goes to; 0 for anything else."""
-        match = _PLAIN.fullmatch(head.split(b"\r\n", 1)[0])
-        port = int(match[1]) if match else 0
-        return port if port in self._plain else 0
-
     def _judge(self, head: bytes) -> str:
         if not head:
             return "400 Bad Request"
         match = _CONNECT.fullmatch(head.split(b"\r\n", 1)[0])
-        if match is None or match[2] != b"443" or not self._serves(match[1].decode().lower()):
+        host = match[1].decode().lower() if match else ""
+        if match is None or match[2] != b"443" or not self._serves(host):
             log.info("refused %r", head.split(b" HTTP/", 1)[0][:200])
             return "403 Forbidden"
+        if self._refuses(host):
+            return "503 Service Unavailable"
         return "200 Connection established"
+
+
+def reset(connection: socket.socket) -> None:
+    """Close so that the peer is told of a reset, as when nobody listens."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def _authority(head: bytes) -> str:
+    """`HOST:PORT` of a plain request, in small letters; empty for anything else."""
+    match = _PLAIN.fullmatch(head.split(b"\r\n", 1)[0])
+    return f"{match[1].decode().lower()}:{int(match[2] or 80)}" if match else ""
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:

@@ -288,12 +288,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(Response(400))
             return
         # RFC 9112 section 3.2.2: a client that was told to use us as its proxy for plain http
-        # sends the target in absolute form.
-        target = re.sub(r"^http://[^/]*", "", self.path)
+        # sends the target in absolute form, and its authority counts, whatever Host says.
+        named = re.match(r"http://([^/?]*)", self.path)
+        authority = named[1] if named else self.headers.get("Host") or ""
         request = Request(
             method=self.command,
-            host=(self.headers.get("Host") or "").rsplit(":", 1)[0],
-            target=target,
+            host=authority.rsplit(":", 1)[0],
+            target=(self.path[named.end() :] or "/") if named else self.path,
             headers=Headers(self.headers.items()),
             content=body,
             peer=self.client_address[0],
@@ -351,6 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for piece in stream if self.command != "HEAD" else ():
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+                self.wfile.flush()
             if chunked and self.command != "HEAD":
                 self.wfile.write(b"0\r\n\r\n")
         finally:

@@ -21,6 +21,7 @@ from localcloud.world.azure import (
     AppRoleAssignment,
     Azure,
     EntraApplication,
+    FederatedIdentityCredential,
     ManagedIdentity,
 )
 from localcloud.world.google import (
@@ -58,6 +59,7 @@ __all__ = [
     "Bucket",
     "EntraApplication",
     "Expr",
+    "FederatedIdentityCredential",
     "Google",
     "Group",
     "IamConfiguration",

@@ -23,6 +23,13 @@ class AwsRole:
 
 
 @dataclass
+class InstanceMetadataOptions:
+    """Of every EC2 instance: `required` turns version 1 of the metadata service off."""
+
+    http_tokens: str = "required"
+
+
+@dataclass
 class Aws:
     """One AWS account."""
 
@@ -32,6 +39,9 @@ class Aws:
     users: list[AwsUser] = field(default_factory=list)
     roles: list[AwsRole] = field(default_factory=list)
     function_aliases: list[str] = field(default_factory=list)
+    instance_metadata_options: InstanceMetadataOptions = field(
+        default_factory=InstanceMetadataOptions
+    )
 
     def role(self, name: str) -> AwsRole | None:
         """The role of this name."""

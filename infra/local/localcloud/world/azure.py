@@ -33,10 +33,21 @@ class EntraApplication:
 
 
 @dataclass
+class FederatedIdentityCredential:
+    """Whose tokens stand for an identity: `issuer`, `subject` and audience match exactly."""
+
+    name: str
+    issuer: str
+    subject: str
+    audiences: list[str]
+
+
+@dataclass
 class ManagedIdentity:
-    """A workload's system-assigned identity; `principal_id` is its object id.
+    """A workload's identity; `principal_id` is its object id.
 
     `user_assigned_identities` names further identities that the same workload carries.
+    `resource_id` is the Azure resource of a user-assigned one; a system-assigned one has none.
     """
 
     name: str
@@ -44,16 +55,19 @@ class ManagedIdentity:
     client_id: str
     app_role_assignments: list[AppRoleAssignment] = field(default_factory=list)
     user_assigned_identities: list[str] = field(default_factory=list)
+    resource_id: str = ""
+    federated_identity_credentials: list[FederatedIdentityCredential] = field(default_factory=list)
 
 
 @dataclass
 class Azure:
-    """One Entra tenant with its function app."""
+    """One Entra tenant with its function app and its Kubernetes cluster, if it has one."""
 
     tenant: str
     applications: list[EntraApplication] = field(default_factory=list)
     managed_identities: list[ManagedIdentity] = field(default_factory=list)
     function_app: str = ""
+    aks_oidc_issuer: str = ""
 
     def application(self, resource: str) -> EntraApplication | None:
         """The application that a resource names: an identifier URI, or the bare app id."""
@@ -61,6 +75,10 @@ class Azure:
             if resource == application.app_id or resource in application.identifier_uris:
                 return application
         return None
+
+    def has_identity(self, name: str) -> bool:
+        """Whether an identity of this name exists."""
+        return any(identity.name == name for identity in self.managed_identities)
 
     def managed_identity(self, name: str) -> ManagedIdentity | None:
         """The identity of this name, client id or object id."""

@@ -1,0 +1,248 @@
+"""Who a program can be, and on which kind of machine: its environment, and what lies around it.
+
+A role of AWS runs on Lambda, an EC2 instance, in an ECS task or an EKS pod; a managed identity of
+Azure in a function app, on a virtual machine or in a pod of AKS. Each machine has a port of its own
+at the proxy, where the platform's link-local addresses answer for it. Whoever fits no such machine
+(an IAM user, a person) gets keys or a token alone.
+
+AWS's SDKs go to container addresses without any proxy, and on a developer's own cloud machine such
+a request would reach the real ones. So AWS_CONTAINER_CREDENTIALS_FULL_URI names the agent's port on
+loopback, which every SDK accepts; under its real address the agent answers through the proxy. EC2's
+metadata is given both ways: AWS_EC2_METADATA_SERVICE_ENDPOINT, for SDKs, names the port.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from localcloud.aws import instances
+from localcloud.azure.entra import LOGIN
+from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
+from localcloud.kubernetes import Cluster, Pod, Projected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from localcloud.aws import Accounts
+    from localcloud.azure import Entra
+    from localcloud.wire.web import Site
+    from localcloud.world import World
+
+LAMBDA_SESSION = "local"
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+# azure-workload-identity's default; the kubelet renews the file before.
+AKS_TOKEN_SECONDS = 3600
+
+
+class Place(StrEnum):
+    """What a workload runs on; ValueError for anything else."""
+
+    LAMBDA = "lambda"
+    EC2 = "ec2"
+    ECS = "ecs"
+    EKS = "eks"
+    FUNCTIONS = "functions"
+    VM = "vm"
+    AKS = "aks"
+
+
+ON_AWS = (Place.LAMBDA, Place.EC2, Place.ECS, Place.EKS)
+ON_AZURE = (Place.FUNCTIONS, Place.VM, Place.AKS)
+
+
+class UnknownCallerError(LookupError):
+    """The world has no caller of this name."""
+
+
+class UnfitPlaceError(ValueError):
+    """The caller never runs there; the text says where it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is around a program.
+
+    Args:
+        cloud: whose it is: `aws`, `azure` or `google`.
+        environment: the variables that its platform sets.
+        plain: the authorities that plain http reaches from it, and the loopback port of each.
+
+    """
+
+    cloud: str
+    environment: Mapping[str, str] = field(repr=False)
+    plain: Mapping[str, int] = field(default_factory=dict)
+
+
+class Machines:
+    """Every machine that was asked for; each is made once.
+
+    Args:
+        world: who there is.
+        accounts: AWS's identities.
+        entra: Azure's.
+        identity: App Service's identity endpoint.
+        person: the variables of a person's shell, by name.
+        serve: starts a server for a site and returns its loopback port.
+        directory: where the pods' token files lie.
+
+    """
+
+    def __init__(
+        self,
+        world: World,
+        accounts: Accounts,
+        entra: Entra,
+        identity: IdentityEndpoint,
+        *,
+        person: Callable[[str], Mapping[str, str]],
+        serve: Callable[[Site], int],
+        directory: Path,
+    ) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._entra = entra
+        self._identity = identity
+        self._person = person
+        self._serve = serve
+        aws = world.aws
+        self.eks = Cluster(instances.eks_issuer(aws.account, aws.region), accounts.clock)
+        self.aks = Cluster(world.azure.aks_oidc_issuer, entra.clock)
+        self._projected = Projected(directory, accounts.clock)
+        self._made: dict[tuple[str, Place], Machine] = {}
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Remove the pods' token files."""
+        self._projected.stop()
+
+    def sites(self) -> dict[str, Site]:
+        """Hostnames to sites: the issuers of the clusters that there are."""
+        return {**self.eks.sites(), **(self.aks.sites() if self.aks.issuer else {})}
+
+    def find(self, name: str, on: str = "") -> Machine:
+        """The machine of a kind on which a caller runs, or a role's and an identity's usual one.
+
+        `name`: a role or user of AWS, a person whom Google knows, or a managed identity; `aws:`,
+        `google:` or `azure:` before it tells apart who share one, else the first of these is meant.
+
+        Raises:
+            UnknownCallerError: the world has no such caller.
+            UnfitPlaceError: the caller never runs there.
+
+        """
+        cloud, _, bare = name.rpartition(":")
+        world = self._world
+        if cloud in {"", "aws"} and world.aws.role(bare) is not None:
+            return self._of_role(bare, Place(on or Place.LAMBDA))
+        if cloud in {"", "aws"} and world.aws.user(bare) is not None:
+            key = self._accounts.user(bare)
+            return _nowhere(bare, on, Machine("aws", {**key.environment(), **self._regions()}))
+        if cloud in {"", "google"} and world.google.user(bare) is not None:
+            return _nowhere(bare, on, Machine("google", self._person(bare)))
+        if cloud in {"", "azure"} and world.azure.has_identity(bare):
+            return self._of_identity(bare, Place(on or Place.FUNCTIONS))
+        raise UnknownCallerError(f"the world has no caller {name!r}")
+
+    def _of_role(self, name: str, place: Place) -> Machine:
+        if place not in ON_AWS:
+            raise _unfit(f"the AWS role {name}", ON_AWS, place)
+        if place is Place.LAMBDA:
+            # Lambda hands out keys, not an address: a new session each time.
+            key = self._accounts.session(name, LAMBDA_SESSION)
+            return Machine("aws", {**key.environment(), **self._regions()})
+        return self._once(f"aws:{name}", place, lambda: self._aws(name, place))
+
+    def _of_identity(self, name: str, place: Place) -> Machine:
+        if place not in ON_AZURE:
+            raise _unfit(f"the managed identity {name}", ON_AZURE, place)
+        if place is Place.FUNCTIONS:
+            port = self._identity.port
+            environment = self._identity.environment_for(name)
+            return Machine("azure", environment, {f"127.0.0.1:{port}": port})
+        return self._once(f"azure:{name}", place, lambda: self._azure(name, place))
+
+    def _once(self, caller: str, place: Place, make: Callable[[], Machine]) -> Machine:
+        with self._lock:
+            found = self._made.get((caller, place))
+            if found is None:
+                found = self._made[caller, place] = make()
+            return found
+
+    def _aws(self, role: str, place: Place) -> Machine:
+        if place is Place.EC2:
+            port = self._serve(instances.Instance(self._accounts, role).site)
+            variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"}
+            # An instance's environment names no region; the metadata does.
+            return Machine("aws", variables, _plain(instances.ADDRESS, port))
+        if place is Place.ECS:
+            task = instances.Task(self._accounts, role)
+            port = self._serve(task.site)
+            variables = {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{task.path}",
+                "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+                **self._regions(),
+            }
+            return Machine("aws", variables, _plain(instances.TASK_ADDRESS, port))
+        pod = instances.PodIdentity(self._accounts, role, self.eks)
+        port = self._serve(pod.site)
+        file = self._projected.file(f"eks-{role}", instances.POD_TOKEN_SECONDS, pod.token)
+        variables = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{instances.POD_PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file),
+            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            **self._regions(),
+        }
+        return Machine("aws", variables, _plain(instances.POD_ADDRESS, port))
+
+    def _azure(self, name: str, place: Place) -> Machine:
+        identity = self._entra.identity(name)
+        if place is Place.VM:
+            port = self._serve(vm_metadata(self._entra, name))
+            return Machine("azure", {}, _plain(METADATA, port))
+        pod = Pod(name)
+        if not any(
+            (each.issuer, each.subject) == (self.aks.issuer, pod.subject)
+            for each in identity.federated_identity_credentials
+        ):
+            raise UnfitPlaceError(
+                f"{name} has no federated identity credential for {pod.subject} of the cluster, "
+                "so no pod of AKS is it"
+            )
+
+        def token() -> str:
+            return self.aks.token(pod, EXCHANGE_AUDIENCE, AKS_TOKEN_SECONDS)
+
+        variables = {
+            "AZURE_AUTHORITY_HOST": f"https://{LOGIN}/",
+            "AZURE_CLIENT_ID": identity.client_id,
+            "AZURE_FEDERATED_TOKEN_FILE": str(
+                self._projected.file(f"aks-{name}", AKS_TOKEN_SECONDS, token)
+            ),
+            "AZURE_TENANT_ID": self._entra.azure.tenant,
+        }
+        return Machine("azure", variables)
+
+    def _regions(self) -> dict[str, str]:
+        region = self._accounts.aws.region
+        return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+
+
+def _nowhere(name: str, on: str, machine: Machine) -> Machine:
+    if on:
+        raise UnfitPlaceError(f"{name} is somebody with keys, not a workload: leave --on out")
+    return machine
+
+
+def _plain(address: str, port: int) -> dict[str, int]:
+    # The loopback port too, for programs that send everything through a proxy once they have one.
+    return {f"{address}:80": port, f"127.0.0.1:{port}": port}
+
+
+def _unfit(who: str, places: tuple[Place, ...], place: Place) -> UnfitPlaceError:
+    *first, last = places
+    return UnfitPlaceError(f"{who} runs on {', '.join(first)} or {last}, never on {place}")

@@ -1,0 +1,338 @@
+"""Machines with an identity of their own, judged by botocore, curl and what the vendors document.
+
+Each judge is a process with nothing but the environment of `local env --on MACHINE`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+import requests
+
+from localcloud.cloud import Cloud
+from localcloud.kubernetes import Pod
+from localcloud.workloads import ON_AWS, ON_AZURE, UnfitPlaceError
+from localcloud.world import World
+from tokenvend.cli.local_texts import IDENTITY_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+WHO = """
+import boto3
+session = boto3.Session()
+print(session.client("sts", "us-east-1").get_caller_identity()["Arn"])
+print(session.get_credentials().method)
+"""
+AWS_DATA = "http://169.254.169.254/latest"
+AZURE_TOKEN = "http://169.254.169.254/metadata/identity/oauth2/token"
+AZURE_QUERY = {"api-version": "2018-02-01", "resource": "api://tokenvend"}
+ASSUMED = "arn:aws:sts::111122223333:assumed-role/etl/"
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with Cloud(World.load(), tmp_path_factory.mktemp("instances"), functions=()) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def restored(ground: Cloud) -> Iterator[None]:
+    yield
+    ground.clock.skew = 0.0
+    ground.faults.clear()
+
+
+def process(environment: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 -- our own script
+        list(command),
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def boto3_in(environment: Mapping[str, str]) -> list[str]:
+    done = process(environment, sys.executable, "-c", WHO)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def on(environment: Mapping[str, str]) -> requests.Session:
+    """A program on the machine, which reads the small-lettered proxy variables."""
+    session = requests.Session()
+    session.trust_env = False
+    session.proxies = {
+        "http": environment["http_proxy"],
+        "https": environment["https_proxy"],
+        "no_proxy": environment["no_proxy"],
+    }
+    session.verify = environment["REQUESTS_CA_BUNDLE"]
+    return session
+
+
+def imds_token(instance: requests.Session, ttl: str = "60", **headers: str) -> requests.Response:
+    given = {"X-aws-ec2-metadata-token-ttl-seconds": ttl, **headers}
+    return instance.put(f"{AWS_DATA}/api/token", headers=given, timeout=10)
+
+
+def data(instance: requests.Session, path: str, token: str) -> requests.Response:
+    headers = {"X-aws-ec2-metadata-token": token}
+    return instance.get(f"{AWS_DATA}/{path}", headers=headers, timeout=10)
+
+
+METHODS = {
+    "lambda": (f"{ASSUMED}local", "env"),
+    "ec2": (f"{ASSUMED}i-0", "iam-role"),
+    "ecs": (ASSUMED, "container-role"),
+    "eks": (f"{ASSUMED}eks-acme-etl-", "container-role"),
+}
+
+
+@pytest.mark.parametrize("place", METHODS)
+def test_boto3_finds_its_role_on_every_machine_of_aws(ground: Cloud, place: str) -> None:
+    arn, method = boto3_in(ground.environment_for("etl", place))
+    assert arn.startswith(METHODS[place][0])
+    assert method == METHODS[place][1]
+
+
+def test_boto3_finds_the_instances_metadata_at_its_real_address_through_the_proxy(
+    ground: Cloud,
+) -> None:
+    environment = ground.environment_for("etl", "ec2")
+    del environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    arn, method = boto3_in(environment)
+    assert (arn[: len(ASSUMED) + 3], method) == (f"{ASSUMED}i-0", "iam-role")
+
+
+def test_two_instances_share_an_address_and_no_credentials(ground: Cloud) -> None:
+    seen = {}
+    for role in ("etl", "stranger"):
+        instance = on(ground.environment_for(role, "ec2"))
+        token = imds_token(instance).text
+        assert data(instance, "meta-data/iam/security-credentials/", token).text == role
+        seen[role] = data(instance, "meta-data/instance-id", token).text
+        other = {"etl": "stranger", "stranger": "etl"}[role]
+        foreign = data(instance, f"meta-data/iam/security-credentials/{other}", token)
+        assert foreign.status_code == 404
+    assert len(set(seen.values())) == 2
+
+
+@pytest.mark.parametrize("place", ["lambda", "ecs", "eks"])
+def test_who_is_on_no_instance_has_no_instance_metadata(ground: Cloud, place: str) -> None:
+    session = on(ground.environment_for("etl", place))
+    assert imds_token(session).status_code == 403
+    assert session.get(AZURE_TOKEN, params=AZURE_QUERY, timeout=10).status_code == 403
+
+
+def test_the_proxy_of_nobody_in_particular_knows_no_metadata(ground: Cloud) -> None:
+    session = on(ground.network_environment)
+    for address in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "[fd00:ec2::254]"):
+        assert session.get(f"http://{address}/", timeout=10).status_code == 403
+
+
+def test_an_instance_gives_what_ec2_documents(ground: Cloud) -> None:
+    instance = on(ground.environment_for("etl", "ec2"))
+    answer = imds_token(instance, "21600")
+    assert answer.headers["X-aws-ec2-metadata-token-ttl-seconds"] == "21600"
+    token = answer.text
+    zone = data(instance, "meta-data/placement/availability-zone", token).text
+    assert (zone, data(instance, "meta-data/placement/region", token).text) == (
+        "us-east-1a",
+        "us-east-1",
+    )
+    given = data(instance, "meta-data/iam/security-credentials/etl", token).json()
+    assert (given["Code"], given["Type"]) == ("Success", "AWS-HMAC")
+    assert set(given) == {
+        *("Code", "LastUpdated", "Type", "AccessKeyId", "SecretAccessKey", "Token", "Expiration"),
+    }
+    info = data(instance, "meta-data/iam/info", token).json()
+    assert info["InstanceProfileArn"] == "arn:aws:iam::111122223333:instance-profile/etl"
+    document = data(instance, "dynamic/instance-identity/document", token).json()
+    assert (document["accountId"], document["availabilityZone"]) == ("111122223333", zone)
+    assert "placement/" in data(instance, "meta-data/", token).text.splitlines()
+    assert data(instance, "meta-data/iam/", token).text == "info\nsecurity-credentials/"
+    assert data(instance, "meta-data/spot/instance-action", token).status_code == 404
+
+
+IMDS_REFUSED: dict[str, tuple[dict[str, str], int]] = {
+    "an open proxy on the instance": ({"ttl": "60", "X-Forwarded-For": "10.0.0.1"}, 403),
+    "no time": ({"ttl": "0"}, 400),
+    "more than six hours": ({"ttl": "21601"}, 400),
+    "no number": ({"ttl": "an hour"}, 400),
+}
+
+
+@pytest.mark.parametrize("case", IMDS_REFUSED)
+def test_no_metadata_token_for(ground: Cloud, case: str) -> None:
+    asked, status = IMDS_REFUSED[case]
+    answer = imds_token(on(ground.environment_for("etl", "ec2")), **asked)
+    assert answer.status_code == status
+    assert f"<title>{status} - " in answer.text
+
+
+def test_a_request_without_a_live_token_gets_nothing_of_an_instance(ground: Cloud) -> None:
+    instance = on(ground.environment_for("etl", "ec2"))
+    url = f"{AWS_DATA}/meta-data/iam/security-credentials/etl"
+    assert instance.get(url, timeout=10).status_code == 401
+    assert data(instance, "meta-data/iam/security-credentials/etl", "made-up").status_code == 401
+    token = imds_token(instance, "2").text
+    assert data(instance, "meta-data/instance-id", token).status_code == 200
+    ground.clock.skew = 3
+    assert data(instance, "meta-data/instance-id", token).status_code == 401
+    posted = instance.post(url, headers={"X-aws-ec2-metadata-token": token}, timeout=10)
+    assert posted.status_code == 405
+
+
+def test_where_version_1_is_left_on_it_needs_no_token_but_takes_no_wrong_one(
+    ground: Cloud,
+) -> None:
+    ground.world.aws.instance_metadata_options.http_tokens = "optional"
+    try:
+        instance = on(ground.environment_for("etl", "ec2"))
+        url = f"{AWS_DATA}/meta-data/iam/security-credentials/"
+        assert instance.get(url, timeout=10).text == "etl"
+        assert data(instance, "meta-data/instance-id", "made-up").status_code == 401
+    finally:
+        ground.world.aws.instance_metadata_options.http_tokens = "required"
+
+
+def test_credentials_are_replaced_long_before_they_end(ground: Cloud) -> None:
+    instance = on(ground.environment_for("etl", "ec2"))
+
+    def served() -> dict[str, Any]:
+        token = imds_token(instance).text
+        found: dict[str, Any] = data(
+            instance, "meta-data/iam/security-credentials/etl", token
+        ).json()
+        return found
+
+    first = served()
+    ground.clock.skew = 4 * 3600
+    assert served() == first
+    ground.clock.skew = 5.1 * 3600
+    second = served()
+    assert second["AccessKeyId"] != first["AccessKeyId"]
+    assert second["Expiration"] > first["Expiration"]
+    key = ground.accounts.find(first["AccessKeyId"])
+    assert key is not None
+    assert key.expires is not None
+    assert key.expires > ground.clock()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_reads_a_tasks_credentials_at_ecs_real_address(ground: Cloud) -> None:
+    environment = ground.environment_for("etl", "ecs")
+    path = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"].split("/", 3)[3]
+    done = process(environment, "curl", "-sS", f"http://169.254.170.2/{path}")
+    given = json.loads(done.stdout)
+    assert given["RoleArn"] == "arn:aws:iam::111122223333:role/etl"
+    wrong = process(environment, "curl", "-sS", "http://169.254.170.2/v2/credentials/0")
+    assert json.loads(wrong.stdout) == {
+        "code": "InvalidIdInRequest",
+        "message": "CredentialsV2Request: Credentials not found",
+        "HTTPErrorCode": 400,
+    }
+
+
+POD = "http://169.254.170.23/v1/credentials"
+
+
+def pod_token(environment: Mapping[str, str], name: str) -> str:
+    with open(environment[name], encoding="utf-8") as file:  # noqa: PTH123
+        return file.read()
+
+
+def test_a_pods_token_is_kubernetes_own_and_opens_eks_pod_identity(ground: Cloud) -> None:
+    environment = ground.environment_for("etl", "eks")
+    token = pod_token(environment, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["aud"] == ["pods.eks.amazonaws.com"]
+    assert claims["sub"] == "system:serviceaccount:default:etl"
+    assert claims["exp"] - claims["iat"] == 86400
+    keys = on(environment).get(f"{claims['iss']}/openid/v1/jwks", timeout=10).json()
+    judged = jwt.decode(
+        token, jwt.PyJWK(keys["keys"][0]), algorithms=["RS256"], audience="pods.eks.amazonaws.com"
+    )
+    assert judged == claims
+    given = on(environment).get(POD, headers={"Authorization": token}, timeout=10).json()
+    assert given["AccountId"] == "111122223333"
+
+
+def test_eks_pod_identity_refuses_what_is_not_this_pods_token(ground: Cloud) -> None:
+    pod = on(ground.environment_for("etl", "eks"))
+    aks = pod_token(ground.environment_for("reporting", "aks"), "AZURE_FEDERATED_TOKEN_FILE")
+    stranger = pod_token(
+        ground.environment_for("stranger", "eks"), "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+    )
+    own = ground.machines.eks.token
+    cases = {
+        "": (400, "Service account token cannot be empty"),
+        "made-up": (400, "Service account token cannot be parsed"),
+        aks: (400, "(InvalidTokenException)"),
+        own(Pod("etl"), "sts.amazonaws.com", 600): (400, "(InvalidTokenException)"),
+        own(Pod("etl"), "pods.eks.amazonaws.com", -1): (400, "(ExpiredTokenException)"),
+        stranger: (404, "(ResourceNotFoundException)"),
+    }
+    for token, (status, said) in cases.items():
+        answer = pod.get(POD, headers={"Authorization": token}, timeout=10)
+        assert (answer.status_code, said in answer.text) == (status, True), answer.text
+        assert "AccessKeyId" not in answer.text
+
+
+def test_a_virtual_machine_gets_its_identitys_token(ground: Cloud) -> None:
+    machines = {name: on(ground.environment_for(name, "vm")) for name in ("reporting", "outsider")}
+    for name, machine in machines.items():
+        answer = machine.get(
+            AZURE_TOKEN, params=AZURE_QUERY, headers={"Metadata": "true"}, timeout=10
+        )
+        claims = jwt.decode(answer.json()["access_token"], options={"verify_signature": False})
+        assert claims["oid"] == ground.entra.identity(name).principal_id
+        proxied = {"Metadata": "true", "X-Forwarded-For": "10.0.0.1"}
+        refused = machine.get(AZURE_TOKEN, params=AZURE_QUERY, headers=proxied, timeout=10)
+        assert refused.status_code == 400
+        assert imds_token(machine).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "said"),
+    [
+        ("operator", "ec2", "operator is somebody with keys"),
+        ("admin", "vm", "admin is somebody with keys"),
+        ("etl", "vm", "runs on lambda, ec2, ecs or eks, never on vm"),
+        ("reporting", "ecs", "runs on functions, vm or aks, never on ecs"),
+        ("azure:tokenvend", "aks", "has no federated identity credential"),
+    ],
+)
+def test_a_caller_on_a_machine_that_it_never_has_is_refused(
+    ground: Cloud, name: str, place: str, said: str
+) -> None:
+    with pytest.raises(UnfitPlaceError, match=said):
+        ground.environment_for(name, place)
+
+
+def test_namesakes_are_told_apart(ground: Cloud) -> None:
+    assert "AWS_ACCESS_KEY_ID" in ground.environment_for("tokenvend")
+    assert "AWS_ACCESS_KEY_ID" in ground.environment_for("aws:tokenvend")
+    assert "IDENTITY_ENDPOINT" in ground.environment_for("azure:tokenvend")
+    with pytest.raises(LookupError):
+        ground.environment_for("azure:etl")
+
+
+def test_a_shell_that_was_another_caller_keeps_nothing_of_it(ground: Cloud) -> None:
+    """What a caller's environment adds to the network's stands in the list that `env` clears."""
+    callers = [("etl", place) for place in ON_AWS] + [("reporting", place) for place in ON_AZURE]
+    for name, place in [*callers, ("admin", ""), ("operator", "")]:
+        own = ground.environment_for(name, place).keys() - ground.network_environment.keys()
+        assert own <= set(IDENTITY_VARIABLES)
+        # A virtual machine's identity stands in no variable.
+        assert own or place == "vm"
