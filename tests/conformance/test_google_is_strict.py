@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +11,10 @@ import pytest
 
 from localcloud.wire.web import Response
 from tests.conformance.google_lab import (
-    AUDITED,
     AWS_PROVIDER,
     AZURE_PROVIDER,
-    INVOKER,
-    LANDING,
-    LONGHAUL,
     POOL,
     READ_WRITE,
-    UNBOUND,
     Lab,
     as_token,
     aws_request,
@@ -440,178 +434,3 @@ def test_uploaded_keys_replace_discovery(lab: Lab) -> None:
     assert lab.exchange_jwt(token).status == 200
     oidc.jwks_json = ""
     assert lab.exchange_jwt(token).status == 400
-
-
-# --- IAM Credentials -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("account", "change", "code", "status", "text"),
-    [
-        (LANDING, {"scope": []}, 400, "INVALID_ARGUMENT", "scope"),
-        (LANDING, {"scope": "x"}, 400, "INVALID_ARGUMENT", "scope"),
-        (LANDING, {"scope": [1]}, 400, "INVALID_ARGUMENT", "scope"),
-        (LANDING, {"scope": ["a b"]}, 400, "INVALID_ARGUMENT", "scope"),
-        (LANDING, {"lifetime": "3601s"}, 400, "INVALID_ARGUMENT", "1 hour"),
-        (LANDING, {"lifetime": "3600.5s"}, 400, "INVALID_ARGUMENT", "1 hour"),
-        (LONGHAUL, {"lifetime": "43201s"}, 400, "INVALID_ARGUMENT", "12 hours"),
-        (LANDING, {"lifetime": "0s"}, 400, "INVALID_ARGUMENT", "positive"),
-        (LANDING, {"lifetime": "-5s"}, 400, "INVALID_ARGUMENT", "positive"),
-        (LANDING, {"lifetime": "3600"}, 400, "INVALID_ARGUMENT", "duration must end with 's'"),
-        (LANDING, {"lifetime": "1e3s"}, 400, "INVALID_ARGUMENT", "Illegal duration"),
-        (LANDING, {"lifetime": 3600}, 400, "INVALID_ARGUMENT", "lifetime"),
-        (LANDING, {"nope": 1}, 400, "INVALID_ARGUMENT", 'Unknown name "nope": Cannot find field.'),
-        (LANDING, {"delegates": [LANDING]}, 400, "INVALID_ARGUMENT", "projects/-/serviceAccounts/"),
-        ("absent@acme.iam.gserviceaccount.com", {}, 404, "NOT_FOUND", "Gaia id not found"),
-        (
-            UNBOUND,
-            {},
-            403,
-            "PERMISSION_DENIED",
-            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not",
-        ),
-        (AUDITED, {}, 403, "PERMISSION_DENIED", "getAccessToken"),
-    ],
-)
-def test_wrong_impersonation_is_refused(
-    lab: Lab, account: str, change: dict[str, Any], code: int, status: str, text: str
-) -> None:
-    message = {"scope": [READ_WRITE], "lifetime": "3600s", **change}
-    answer = lab.credentials(account, "generateAccessToken", message, lab.federated())
-    error = body(answer)["error"]
-    assert (answer.status, error["code"], error["status"]) == (code, code, status)
-    assert text in error["message"]
-
-
-def test_denied_impersonation_names_the_permission_in_its_details(lab: Lab) -> None:
-    answer = lab.credentials(UNBOUND, "generateIdToken", {"audience": "x"}, lab.federated())
-    assert body(answer)["error"]["details"] == [
-        {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "IAM_PERMISSION_DENIED",
-            "domain": "iam.googleapis.com",
-            "metadata": {"permission": "iam.serviceAccounts.getOpenIdToken"},
-        }
-    ]
-
-
-@pytest.mark.parametrize(("account", "lifetime"), [(LANDING, "1s"), (LONGHAUL, "43200s")])
-def test_lifetimes_at_their_limits_pass(lab: Lab, account: str, lifetime: str) -> None:
-    message = {"scope": [READ_WRITE], "lifetime": lifetime, "delegates": None}
-    answer = lab.credentials(account, "generateAccessToken", message, lab.federated())
-    assert answer.status == 200
-    assert body(answer)["expireTime"].endswith("Z")
-    assert "." not in body(answer)["expireTime"]
-
-
-def test_account_is_found_by_email_encoded_email_and_unique_id(lab: Lab) -> None:
-    message = {"scope": [READ_WRITE]}
-    for name in (LANDING, LANDING.replace("@", "%40"), "101010101010101010101"):
-        token = lab.federated()
-        assert lab.credentials(name, "generateAccessToken", message, token).status == 200
-
-
-def test_project_in_place_of_the_wildcard_is_refused(lab: Lab) -> None:
-    url = f"https://iamcredentials.googleapis.com/v1/projects/acme/serviceAccounts/{LANDING}"
-    answer = lab.call("POST", f"{url}:generateAccessToken", {"scope": ["x"]}, lab.federated())
-    assert body(answer)["error"]["status"] == "INVALID_ARGUMENT"
-
-
-@pytest.mark.parametrize(
-    ("token", "code", "reason"),
-    [
-        (lambda _: None, 401, "CREDENTIALS_MISSING"),
-        (lambda _: "ya29.c.unknown", 401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        (lambda lab: lab.id_token(), 401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        (
-            lambda lab: lab.federated(scope="https://www.googleapis.com/auth/devstorage.read_only"),
-            403,
-            "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
-        ),
-    ],
-)
-def test_wrong_bearer_is_refused(
-    lab: Lab, token: Callable[[Lab], str | None], code: int, reason: str
-) -> None:
-    answer = lab.credentials(LANDING, "generateAccessToken", {"scope": ["x"]}, token(lab))
-    assert answer.status == code
-    assert body(answer)["error"]["details"][0]["reason"] == reason
-
-
-def test_expired_bearer_is_refused(lab: Lab) -> None:
-    token = lab.federated()
-    lab.clock.now += 3600
-    answer = lab.credentials(LANDING, "generateAccessToken", {"scope": ["x"]}, token)
-    assert answer.status == 401
-    assert body(answer)["error"]["details"][0]["reason"] == "ACCESS_TOKEN_EXPIRED"
-
-
-def test_disabling_the_provider_spares_tokens_and_disabling_the_pool_does_not(lab: Lab) -> None:
-    token, message = lab.federated(), {"scope": [READ_WRITE]}
-    lab.aws_provider.disabled = True
-    assert lab.credentials(LANDING, "generateAccessToken", message, token).status == 200
-    pool = lab.world.google.pool(POOL)
-    assert pool is not None
-    pool.disabled = True
-    assert lab.credentials(LANDING, "generateAccessToken", message, token).status == 401
-
-
-def test_disabled_account_mints_nothing_and_its_tokens_die(lab: Lab) -> None:
-    token, storage = lab.federated(), lab.access_token()
-    account = lab.world.google.service_account(LANDING)
-    assert account is not None
-    account.disabled = True
-    answer = lab.credentials(LANDING, "generateAccessToken", {"scope": [READ_WRITE]}, token)
-    assert body(answer)["error"]["status"] == "FAILED_PRECONDITION"
-    url = "https://storage.googleapis.com/storage/v1/b/acme-landing/o"
-    assert lab.call("GET", url, token=storage).status == 401
-
-
-def test_chain_of_delegates_needs_every_link(lab: Lab) -> None:
-    message = {"scope": [READ_WRITE], "delegates": [f"projects/-/serviceAccounts/{LANDING}"]}
-    token = lab.federated()
-    assert lab.credentials(AUDITED, "generateAccessToken", message, token).status == 200
-    # workloadIdentityUser alone may impersonate landing but not delegate through it.
-    landing = lab.world.google.service_account(LANDING)
-    assert landing is not None
-    landing.iam_policy.bindings = landing.iam_policy.bindings[:1]
-    answer = lab.credentials(AUDITED, "generateAccessToken", message, token)
-    assert "iam.serviceAccounts.implicitDelegation" in body(answer)["error"]["message"]
-    # An account that may not mint for the next ends the chain as well.
-    message["delegates"] = [f"projects/-/serviceAccounts/{INVOKER}"]
-    assert lab.credentials(AUDITED, "generateAccessToken", message, token).status == 403
-
-
-@pytest.mark.parametrize(
-    ("member", "status"),
-    [
-        (f"principalSet://iam.googleapis.com/{POOL}/*", 200),
-        (f"principalSet://iam.googleapis.com/{POOL}/attribute.aws_role/tokenvend", 200),
-        (f"principal://iam.googleapis.com/{POOL}/subject/aws::111122223333::tokenvend", 200),
-        (f"principalSet://iam.googleapis.com/{POOL}/attribute.aws_role/token", 403),
-        (f"principalSet://iam.googleapis.com/{POOL}/group/tokenvend", 403),
-        (f"principalSet://iam.googleapis.com/{POOL.replace('123456789012', 'acme')}/*", 403),
-        ("allAuthenticatedUsers", 403),
-    ],
-)
-def test_binding_covers_exactly_its_member(lab: Lab, member: str, status: int) -> None:
-    account = lab.world.google.service_account(UNBOUND)
-    assert account is not None
-    account.iam_policy.grant("roles/iam.workloadIdentityUser", member)
-    token = lab.federated()
-    answer = lab.credentials(UNBOUND, "generateAccessToken", {"scope": [READ_WRITE]}, token)
-    assert answer.status == status
-
-
-def test_signing_needs_the_token_creator(lab: Lab) -> None:
-    message = {"payload": base64.b64encode(b"text").decode()}
-    token = lab.federated()
-    assert lab.credentials(LANDING, "signBlob", message, token).status == 200
-    answer = lab.credentials(INVOKER, "signBlob", message, token)
-    assert "iam.serviceAccounts.signBlob" in body(answer)["error"]["message"]
-
-
-@pytest.mark.parametrize("payload", ["", "***", None])
-def test_blob_that_is_not_base64_is_refused(lab: Lab, payload: str | None) -> None:
-    answer = lab.credentials(LANDING, "signBlob", {"payload": payload}, lab.federated())
-    assert body(answer)["error"]["status"] == "INVALID_ARGUMENT"

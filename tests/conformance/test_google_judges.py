@@ -62,13 +62,13 @@ class _Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc]
         return "us-east-1"
 
 
-def aws_credentials(lab: Lab, account: str | None = LANDING) -> Any:
+def aws_credentials(lab: Lab, account: str | None = LANDING, scope: str = READ_WRITE) -> Any:
     return aws.Credentials(
         audience=f"//iam.googleapis.com/{AWS_PROVIDER}",
         subject_token_type="urn:ietf:params:aws:token-type:aws4_request",
         aws_security_credentials_supplier=_Supplier(lab),
         service_account_impersonation_url=impersonation(account) if account else None,
-        scopes=[READ_WRITE if account else CLOUD_PLATFORM],
+        scopes=[scope if account else CLOUD_PLATFORM],
     )
 
 
@@ -123,7 +123,7 @@ def test_google_auth_downscopes(lab: Lab, transport: AuthRequest) -> None:
         available_permissions=["inRole:roles/storage.objectCreator"],
     )
     credentials = downscoped.Credentials(
-        source_credentials=aws_credentials(lab),
+        source_credentials=aws_credentials(lab, scope=CLOUD_PLATFORM),
         credential_access_boundary=downscoped.CredentialAccessBoundary(rules=[rule]),
     )
     credentials.refresh(transport)
@@ -199,7 +199,7 @@ def test_policy_of_an_account_is_read_and_replaced_with_the_permission_only(lab:
         (f"/v1/projects/-/serviceAccounts/{LANDING}/allowedLocations", 200),
         ("/v1/projects/-/serviceAccounts/absent@x/allowedLocations", 404),
         (f"/v1/{AWS_PROVIDER.partition('/providers/')[0]}/allowedLocations", 200),
-        ("/v1/projects/1/locations/global/workloadIdentityPools/x/allowedLocations", 405),
+        ("/v1/projects/1/locations/global/workloadIdentityPools/x/allowedLocations", 404),
         ("/v1/other", 405),
     ],
 )

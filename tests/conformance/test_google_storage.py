@@ -13,11 +13,9 @@ from google.auth.credentials import Credentials
 from google.cloud import storage
 
 from tests.conformance.google_lab import (
-    ACCESS,
     LANDING,
     LONGHAUL,
     POOL,
-    READ_WRITE,
     Lab,
     Session,
 )
@@ -371,83 +369,6 @@ def test_upload_session_ends_with_the_grant(lab: Lab) -> None:
     assert found is not None
     found.iam_policy.revoke(f"serviceAccount:{LANDING}")
     assert lab.call("PUT", location, b"x", token).status == 403
-
-
-# --- access boundaries ---------------------------------------------------------------------
-
-BUCKET = "//storage.googleapis.com/projects/_/buckets/acme-landing"
-NAMED = "resource.name.startsWith('projects/_/buckets/acme-landing/objects/in/')"
-LISTED = "api.getAttribute('storage.googleapis.com/objectListPrefix', '').startsWith('in/')"
-
-
-def boundary(*rules: Any) -> str:
-    return json.dumps({"accessBoundary": {"accessBoundaryRules": list(rules)}})
-
-
-def rule(role: str = "objectAdmin", condition: str | None = f"{NAMED} || {LISTED}") -> Any:
-    made: dict[str, Any] = {
-        "availableResource": BUCKET,
-        "availablePermissions": [f"inRole:roles/storage.{role}"],
-    }
-    return made | ({"availabilityCondition": {"expression": condition}} if condition else {})
-
-
-def downscope(lab: Lab, token: str, options: str, **fields: str | None) -> Response:
-    given = {"scope": None, "subject_token": token, "subject_token_type": ACCESS} | fields
-    return lab.exchange(options=options, **given)
-
-
-def test_downscoped_token_stays_within_its_prefix(lab: Lab) -> None:
-    answer = downscope(lab, lab.access_token(), boundary(rule()))
-    token = json.loads(answer.body)["access_token"]
-    assert put(lab, "in%2Fx", token).status == 200
-    assert put(lab, "in%2Fx", token).status == 200
-    assert put(lab, "inner", token).status == 403
-    assert lab.call("GET", f"{API}/o/in%2Fx?alt=media", token=token).body == b"x"
-    assert lab.call("GET", f"{API}/o?prefix=in/", token=token).status == 200
-    assert lab.call("GET", f"{API}/o", token=token).status == 403
-    assert lab.call("GET", f"{API}/o?prefix=i", token=token).status == 403
-    message = {"scope": [READ_WRITE]}
-    assert lab.credentials(LANDING, "generateAccessToken", message, token).status == 403
-    assert downscope(lab, token, boundary(rule())).status == 400
-
-
-def test_boundary_never_widens_a_role(lab: Lab) -> None:
-    grant(lab, "roles/storage.objectViewer")
-    answer = downscope(lab, lab.access_token(LONGHAUL), boundary(rule(condition=None)))
-    token = json.loads(answer.body)["access_token"]
-    assert put(lab, "x", token).status == 403
-    assert lab.call("GET", f"{API}/o", token=token).status == 200
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "",
-        "{}",
-        "[]",
-        "{",
-        boundary(),
-        boundary(*[rule()] * 11),
-        boundary(rule(condition="'" + "x" * 2048 + "' == ''")),
-        boundary({**rule(), "nope": 1}),
-        boundary({**rule(), "availableResource": "//storage.googleapis.com/projects/_/buckets/*"}),
-        boundary({**rule(), "availableResource": "//iam.googleapis.com/projects/acme"}),
-        boundary({**rule(), "availablePermissions": []}),
-        boundary({**rule(), "availablePermissions": ["storage.objects.get"]}),
-        boundary(rule(condition="resource.name.matches('x')")),
-        boundary({**rule(), "availabilityCondition": "true"}),
-    ],
-)
-def test_malformed_boundary_is_refused(lab: Lab, options: str) -> None:
-    answer = downscope(lab, lab.access_token(), options)
-    assert (answer.status, json.loads(answer.body)["error"]) == (400, "invalid_request")
-
-
-def test_downscoping_needs_a_live_token_and_no_wider_scope(lab: Lab) -> None:
-    assert downscope(lab, "x", boundary(rule())).status == 400
-    wide = downscope(lab, lab.access_token(scope=READ_ONLY), boundary(rule()), scope=READ_WRITE)
-    assert json.loads(wide.body)["error"] == "invalid_scope"
 
 
 def test_pool_members_are_matched_by_number_only(lab: Lab) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localcloud.google import iamcredentials, metadata, oauth2, run, storage, sts
+from localcloud.google.core.api import api_sites
 from localcloud.google.core.audit import AuditLog, LogEntry
 from localcloud.google.core.cloud import GoogleCloud
 from localcloud.google.people import environment_of
@@ -21,17 +22,16 @@ __all__ = ["AuditLog", "GoogleCloud", "LogEntry", "environment_of", "sites"]
 
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """Hostname patterns to sites, for a `localcloud.wire.web.Router`."""
-    token_service = sts.site(cloud)
     return {
-        "sts.googleapis.com": token_service,
-        "sts.*.rep.googleapis.com": token_service,
-        "iamcredentials.googleapis.com": iamcredentials.site(cloud),
+        **api_sites(
+            cloud,
+            sts.SERVICE,
+            iamcredentials.SERVICE,
+            oauth2.KEYS,
+            oauth2.OPENID,
+            oauth2.TOKEN_INFO,
+        ),
         "storage.googleapis.com": storage.site(cloud),
         "*.run.app": run.site(cloud),
         **metadata.sites(cloud),
-        **{
-            host: oauth2.site(cloud, service)
-            for service in (oauth2.KEYS, oauth2.OPENID, oauth2.TOKEN_INFO)
-            for host in service.hosts
-        },
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from localcloud.google.core import id_tokens
-from localcloud.google.core.errors import GoogleError, OAuthError, answering, not_found
+from localcloud.google.core.errors import GoogleError, OAuthError
 from localcloud.google.core.principals import (
     FederatedPrincipal,
     ServiceAccountPrincipal,
@@ -20,15 +20,12 @@ from localcloud.google.core.principals import (
 )
 from localcloud.google.core.tokens import bearer
 from localcloud.wire.routes import Route, Service
-from localcloud.wire.web import Request, Response, Site
+from localcloud.wire.web import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from localcloud.google.core.cloud import GoogleCloud
+    from localcloud.google.core.api import Call, Handler
     from localcloud.keys import SigningKey
 
-    type Handler = Callable[[GoogleCloud, Request, dict[str, str]], Response]
 
 EMAIL_SCOPES = frozenset({"email", "https://www.googleapis.com/auth/userinfo.email"})
 CERTIFICATE_DAYS = 16
@@ -37,37 +34,25 @@ _SIGNER = "federated-signon.system.gserviceaccount.com"
 _CACHE = ("Cache-Control", "public, max-age=3600, must-revalidate")
 
 
-def site(cloud: GoogleCloud, service: Service[Handler]) -> Site:
-    """One of the hosts below."""
-
-    def serve(request: Request) -> Response:
-        found = service.find(request.method, request.path)
-        return found[0].handler(cloud, request, found[1]) if found else not_found(request)
-
-    return answering(serve)
+def _keys(call: Call) -> Response:
+    return _key_set(call.cloud.key)
 
 
-def _keys(cloud: GoogleCloud, _request: Request, _parameters: dict[str, str]) -> Response:
-    return _key_set(cloud.key)
+def _certificates(call: Call) -> Response:
+    return _pem(call.cloud.key, _SIGNER, call.now)
 
 
-def _certificates(cloud: GoogleCloud, _request: Request, _parameters: dict[str, str]) -> Response:
-    return _pem(cloud.key, _SIGNER, cloud.clock())
+def _account_keys(call: Call) -> Response:
+    return _key_set(call.cloud.account_key(_unique_id(call)))
 
 
-def _account_keys(cloud: GoogleCloud, _request: Request, parameters: dict[str, str]) -> Response:
-    return _key_set(cloud.account_key(_unique_id(cloud, parameters["account"])))
+def _account_certificates(call: Call) -> Response:
+    unique_id = _unique_id(call)
+    return _pem(call.cloud.account_key(unique_id), unique_id, call.now)
 
 
-def _account_certificates(
-    cloud: GoogleCloud, _request: Request, parameters: dict[str, str]
-) -> Response:
-    unique_id = _unique_id(cloud, parameters["account"])
-    return _pem(cloud.account_key(unique_id), unique_id, cloud.clock())
-
-
-def _unique_id(cloud: GoogleCloud, name: str) -> str:
-    account = cloud.world.google.service_account(name)
+def _unique_id(call: Call) -> str:
+    account = call.google.service_account(call.parameters["account"])
     if account is None:
         raise GoogleError("NOT_FOUND", "Requested entity was not found.")
     return account.unique_id
@@ -82,7 +67,7 @@ def _pem(key: SigningKey, subject: str, now: float) -> Response:
     return Response.json(200, {key.kid: certificate.public_bytes(Encoding.PEM).decode()}, _CACHE)
 
 
-def _discovery(_cloud: GoogleCloud, _request: Request, _parameters: dict[str, str]) -> Response:
+def _discovery(_call: Call) -> Response:
     document = {
         "issuer": id_tokens.ISSUER,
         "token_endpoint": "https://oauth2.googleapis.com/token",
@@ -95,14 +80,14 @@ def _discovery(_cloud: GoogleCloud, _request: Request, _parameters: dict[str, st
     return Response.json(200, document, _CACHE)
 
 
-def _token_info(cloud: GoogleCloud, request: Request, _parameters: dict[str, str]) -> Response:
-    now = cloud.clock()
-    if text := request.params.get("id_token"):
+def _token_info(call: Call) -> Response:
+    cloud, now = call.cloud, call.now
+    if text := call.query.get("id_token"):
         claims = id_tokens.verify(text, cloud.key, now)
         if claims is None:
             raise OAuthError("invalid_token", "Invalid Value")
         return Response.json(200, {name: _shown(value) for name, value in claims.items()})
-    text = request.params.get("access_token") or bearer(request) or ""
+    text = call.query.get("access_token") or bearer(call.request) or ""
     if not text:
         raise OAuthError(
             "invalid_request", "either access_token, id_token, or token_handle required"

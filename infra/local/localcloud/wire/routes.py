@@ -26,6 +26,8 @@ class Route[Handler]:
         permission: what the vendor asks of a caller, in the vendor's own words
             (``iam.serviceAccounts.create``, ``ssm:GetParameter``); empty where nobody needs any.
         action: the operation's name, for services that take it from elsewhere than the path.
+        asks: a permission that the handler asks for itself, since it is not asked of the caller or
+            on what the path names (a delegate's, an upload's body).
         scopes: the OAuth scopes of which a token needs one, where they are not the service's.
 
     """
@@ -35,6 +37,7 @@ class Route[Handler]:
     handler: Handler
     permission: str = ""
     action: str = ""
+    asks: str = ""
     scopes: tuple[str, ...] | None = None
 
     @cached_property

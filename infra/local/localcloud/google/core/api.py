@@ -2,10 +2,10 @@
 
 A service is one `Service` table of wire/routes.py whose handlers take a `Call`. In this order a
 call is refused: a route that no table has (405, in Google's shape: clients retry a 501); no live
-token, where the service has scopes (401); none of the scopes (403); `X-Goog-User-Project` without
-the right to use that project (403); the route's permission, asked on the resource that its path
-names (403; see `hierarchy`). `X-HTTP-Method-Override` is not honoured. Answers are compressed for
-whoever accepts gzip, as Google's are.
+token, where the service has scopes (401); none of the scopes (403); a project in
+`X-Goog-User-Project`, or in the token, without the right to use it (403); the route's permission,
+asked on the resource that its path names (403; see `hierarchy`). `X-HTTP-Method-Override` is not
+honoured. Answers are compressed for whoever accepts gzip, as Google's are.
 https://cloud.google.com/apis/docs/system-parameters
 """
 
@@ -173,7 +173,7 @@ def _may(
 
 
 def _check_user_project(call: Call, token: IssuedToken) -> None:
-    name = call.request.headers.get("X-Goog-User-Project")
+    name = call.request.headers.get("X-Goog-User-Project") or token.user_project
     if not name:
         return
     target = hierarchy.project(call.google, name)

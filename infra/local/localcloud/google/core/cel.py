@@ -78,27 +78,42 @@ def condition_holds(
 
     `attributes` is what `api.getAttribute` reads; `now` is epoch seconds.
     """
-    given = dict(attributes or {})
     data = {
         "resource": {"name": resource.name, "type": resource.type, "service": resource.service},
         "request.time": datetime.fromtimestamp(now, UTC),
     }
+    try:
+        condition = _condition_environment(attributes or {}).compile(expression)
+        return _is_true(condition.eval(data=data))
+    except (RuntimeError, ValueError, TypeError):
+        return False
+
+
+def condition_problem(expression: str) -> str:
+    """Why an expression cannot be an IAM or access-boundary condition; empty if it can."""
+    try:
+        kind = _condition_environment({}).compile(expression).return_type()
+    except (RuntimeError, ValueError, TypeError) as problem:
+        return str(problem).removeprefix("INVALID_ARGUMENT: ").partition("\n")[0]
+    if kind not in (cel.Type.BOOL, cel.Type.DYN):
+        return f"expected a boolean, found {kind}"
+    return ""
+
+
+def _condition_environment(attributes: Mapping[str, str]) -> cel.Env:
+    given = dict(attributes)
     get = cel.Overload(
         "api_get_attribute",
         return_type=cel.Type.STRING,
         parameters=[cel.Type.STRING, cel.Type.STRING],
         impl=given.get,
     )
-    environment = cel.NewEnv(
+    return cel.NewEnv(
         # A datetime converts only as a typed variable of its own, not inside a map.
         variables={"resource": cel.Type.DYN, "request.time": cel.Type.TIMESTAMP},
         extensions=[ext_strings.ExtStrings()],
         functions=[_extract_function(), cel.FunctionDecl("api.getAttribute", [get])],
     )
-    try:
-        return _is_true(environment.compile(expression).eval(data=data))
-    except (RuntimeError, ValueError, TypeError):
-        return False
 
 
 def _is_true(value: Any) -> bool:

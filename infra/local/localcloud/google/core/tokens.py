@@ -41,12 +41,25 @@ IAM_SCOPE = "https://www.googleapis.com/auth/iam"
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """What a token allows; `expires_at` is epoch seconds, `boundary` a list of rules."""
+    """What a token allows.
+
+    Args:
+        principal: whom it speaks for.
+        scopes: what it may be used for.
+        expires_at: epoch seconds.
+        boundary: the rules of a Credential Access Boundary.
+        user_project: the project that its calls are counted on, when the caller names no other.
+        certificate: the thumbprint of the client certificate that it is bound to. Nothing here asks
+            a client for one, so such a token opens nothing.
+
+    """
 
     principal: Principal
     scopes: frozenset[str]
     expires_at: int
     boundary: tuple[dict[str, Any], ...] | None = None
+    user_project: str = ""
+    certificate: str = ""
 
 
 class TokenStore:
@@ -76,7 +89,9 @@ class TokenStore:
     def live(self, text: str, world: World, now: float) -> IssuedToken | None:
         """The token of this text if it still gives access."""
         token = self.find(text)
-        if token is None or token.expires_at <= now or not _principal_lives(token, world):
+        if token is None or token.expires_at <= now or token.certificate:
+            return None
+        if not _principal_lives(token, world):
             return None
         return token
 

@@ -7,137 +7,75 @@ describes. Field names and answers are those of the iamcredentials.v1 discovery 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core import audit, hierarchy
-from localcloud.google.core.errors import (
-    GoogleError,
-    answering,
-    invalid_argument,
-    json_object,
-    not_found,
-    permission_denied,
-    unknown_field,
-)
+from localcloud.google.core.errors import GoogleError, invalid_argument, permission_denied
 from localcloud.google.core.iam import allows
-from localcloud.google.core.principals import Principal, ServiceAccountPrincipal, subject_name
-from localcloud.google.core.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate, require_scope
+from localcloud.google.core.messages import BOOL, STRING, Field, repeated
+from localcloud.google.core.principals import ServiceAccountPrincipal, subject_name
+from localcloud.google.core.tokens import CLOUD_PLATFORM, IAM_SCOPE, authenticate
 from localcloud.google.iamcredentials import minting
-from localcloud.wire.web import Request, Response, Site
+from localcloud.wire.routes import Route, Service, Unserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from localcloud.google.core.api import Call, Handler
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import ServiceAccount
 
-SERVICE = "iamcredentials.googleapis.com"
+    type Mint = Callable[[GoogleCloud, minting.Target, Mapping[str, Any], float], dict[str, Any]]
+
+SERVICE_NAME = "iamcredentials.googleapis.com"
 MAX_CHAIN = 10
 _DELEGATE = "projects/-/serviceAccounts/"
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One RPC: its permission on the account, its message's fields, and what it does."""
+def _method(verb: str, permission: str, mint: Mint, **fields: Field) -> Route[Handler]:
+    """One RPC: `permission` on the account that it speaks for, and its message's fields."""
 
-    permission: str
-    fields: Mapping[str, type]
-    mint: Callable[[GoogleCloud, minting.Target, Mapping[str, Any], float], dict[str, Any]]
+    def serve(call: Call) -> dict[str, Any]:
+        message = call.message({**fields, "delegates": repeated(STRING)})
+        if call.parameters["project"] != "-":
+            text = "The project in the resource name must be the wildcard character '-'."
+            raise invalid_argument(text, "name")
+        delegates = _delegates(message)
+        account = _account(call.cloud, call.parameters["account"])
+        if call.token is None or call.token.boundary is not None:
+            # A boundary names Cloud Storage buckets only, so nothing of IAM lies within it.
+            raise permission_denied(permission)
+        try:
+            chain = _walk(call, [*delegates, account], permission)
+            answer = mint(call.cloud, minting.Target(account, chain), message, call.now)
+        except GoogleError as refusal:
+            _log(call, verb, account, refusal.code)
+            raise
+        _log(call, verb, account)
+        return answer
 
-
-METHODS = {
-    "generateAccessToken": Method(
-        "iam.serviceAccounts.getAccessToken",
-        {"scope": list, "lifetime": str, "delegates": list},
-        minting.access_token,
-    ),
-    "generateIdToken": Method(
-        "iam.serviceAccounts.getOpenIdToken",
-        {
-            "audience": str,
-            "includeEmail": bool,
-            "organizationNumberIncluded": bool,
-            # Not in the discovery document, but google-auth-library for Node sends it.
-            "useEmailAzp": bool,
-            "delegates": list,
-        },
-        minting.id_token,
-    ),
-    "signBlob": Method(
-        "iam.serviceAccounts.signBlob", {"payload": str, "delegates": list}, minting.sign_blob
-    ),
-    "signJwt": Method(
-        "iam.serviceAccounts.signJwt", {"payload": str, "delegates": list}, minting.sign_jwt
-    ),
-}
+    path = f"/v1/projects/{{project}}/serviceAccounts/{{account}}:{verb}"
+    return Route("POST", path, serve, asks=permission)
 
 
-def site(cloud: GoogleCloud) -> Site:
-    """The IAM Service Account Credentials API."""
-
-    def serve(request: Request) -> Response:
-        match request.method, request.segments():
-            case "GET", ["v1", *resource, "allowedLocations"]:
-                return _allowed_locations(cloud, request, resource)
-            case "POST", ["v1", "projects", project, "serviceAccounts", call]:
-                name, _, verb = call.rpartition(":")
-                if verb in METHODS:
-                    return _call(cloud, request, project, name, verb)
-        return not_found(request)
-
-    return answering(serve)
+def _account_locations(call: Call) -> dict[str, Any]:
+    _account(call.cloud, call.parameters["account"])
+    return _locations(call)
 
 
-def _allowed_locations(cloud: GoogleCloud, request: Request, resource: list[str]) -> Response:
-    """No account here is bound to a region: 0x0, as Google answers for the others."""
-    authenticate(request, cloud.tokens, cloud.world, cloud.clock())
-    match resource:
-        case ["projects", _, "serviceAccounts", name]:
-            _account(cloud, name)
-        case ["projects", _, "locations", *_] if cloud.world.google.pool("/".join(resource)):
-            pass
-        case _:
-            return not_found(request)
-    return Response.json(200, {"encodedLocations": "0x0"})
+def _pool_locations(call: Call) -> dict[str, Any]:
+    parts = call.parameters
+    path = f"projects/{parts['project']}/locations/{parts['location']}"
+    if call.google.pool(f"{path}/workloadIdentityPools/{parts['pool']}") is None:
+        raise GoogleError("NOT_FOUND", "Requested entity was not found.")
+    return _locations(call)
 
 
-def _call(cloud: GoogleCloud, request: Request, project: str, name: str, verb: str) -> Response:
-    now = cloud.clock()
-    token = authenticate(request, cloud.tokens, cloud.world, now)
-    rpc = f"google.iam.credentials.v1.IAMCredentials.{verb[0].upper()}{verb[1:]}"
-    require_scope(token, (CLOUD_PLATFORM, IAM_SCOPE), SERVICE, rpc)
-    method = METHODS[verb]
-    message = _message(request.body, method.fields)
-    if project != "-":
-        text = "The project in the resource name must be the wildcard character '-'."
-        raise invalid_argument(text, "name")
-    delegates = _delegates(message)
-    account = _account(cloud, name)
-    if token.boundary is not None:
-        # A boundary names Cloud Storage buckets only, so nothing of IAM lies within it.
-        raise permission_denied(method.permission)
-    try:
-        chain = _walk(cloud, token.principal, [*delegates, account], method.permission, now)
-        answer = method.mint(cloud, minting.Target(account, chain), message, now)
-    except GoogleError as refusal:
-        _log(cloud, request, verb, account, token.principal, now, refusal.code)
-        raise
-    _log(cloud, request, verb, account, token.principal, now)
-    return Response.json(200, answer)
-
-
-def _message(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
-    message = json_object(body)
-    for name, value in message.items():
-        if name not in fields:
-            raise unknown_field(name)
-        # proto3 JSON: null is the same as absent.
-        if value is not None and type(value) is not fields[name]:
-            raise invalid_argument(f"Invalid value at '{name}'.", name)
-        if isinstance(value, list) and not all(isinstance(entry, str) for entry in value):
-            raise invalid_argument(f"Invalid value at '{name}' (TYPE_STRING).", name)
-    return {name: value for name, value in message.items() if value is not None}
+def _locations(call: Call) -> dict[str, Any]:
+    """Nothing here is bound to a region: 0x0, as Google answers for what is not."""
+    # A token of any scope will do.
+    authenticate(call.request, call.cloud.tokens, call.cloud.world, call.now)
+    return {"encodedLocations": "0x0"}
 
 
 def _delegates(message: Mapping[str, Any]) -> list[str]:
@@ -162,25 +100,19 @@ def _account(cloud: GoogleCloud, name: str) -> ServiceAccount:
     return account
 
 
-def _walk(
-    cloud: GoogleCloud,
-    origin: Principal,
-    steps: list[str | ServiceAccount],
-    permission: str,
-    now: float,
-) -> tuple[str, ...]:
+def _walk(call: Call, steps: list[str | ServiceAccount], permission: str) -> tuple[str, ...]:
     """Check every link of the chain; the last needs `permission`, the others delegation.
 
     Returns who acted, origin first, as the minted token's audit trail.
     """
-    actor = origin
+    actor = origin = call.principal
     trail = list(origin.delegation) if isinstance(origin, ServiceAccountPrincipal) else []
     for position, step in enumerate(steps):
         last = position == len(steps) - 1
-        account = _account(cloud, step) if isinstance(step, str) else step
+        account = _account(call.cloud, step) if isinstance(step, str) else step
         needed = permission if last else "iam.serviceAccounts.implicitDelegation"
-        target = hierarchy.service_account(cloud.world.google, account)
-        if not allows(cloud, actor, needed, target, now):
+        target = hierarchy.service_account(call.google, account)
+        if not allows(call.cloud, actor, needed, target, call.now):
             raise permission_denied(needed)
         if account.disabled:
             raise GoogleError("FAILED_PRECONDITION", "Service account is disabled.")
@@ -189,25 +121,57 @@ def _walk(
     return tuple(trail)
 
 
-def _log(
-    cloud: GoogleCloud,
-    request: Request,
-    verb: str,
-    account: ServiceAccount,
-    principal: Principal,
-    now: float,
-    status: int = 0,
-) -> None:
-    cloud.log.write(
+def _log(call: Call, verb: str, account: ServiceAccount, status: int = 0) -> None:
+    call.cloud.log.write(
         audit.LogEntry(
-            timestamp=audit.timestamp(now),
-            service_name=SERVICE,
+            timestamp=audit.timestamp(call.now),
+            service_name=SERVICE_NAME,
             method_name=verb[0].upper() + verb[1:],
             resource_name=f"projects/-/serviceAccounts/{account.unique_id}",
             status=status,
-            authentication_info=audit.authentication_info(principal),
-            metadata={"principal": subject_name(principal)},
+            authentication_info=audit.authentication_info(call.principal),
+            metadata={"principal": subject_name(call.principal)},
             labels={"email_id": account.email, "unique_id": account.unique_id},
-            request_reason=request.headers.get("X-Goog-Request-Reason"),
+            request_reason=call.request.headers.get("X-Goog-Request-Reason"),
         )
     )
+
+
+_ACCOUNTS = "/v1/projects/{project}/serviceAccounts"
+_POOLS = "/v1/projects/{project}/locations/{location}/workloadIdentityPools"
+
+SERVICE: Service[Handler] = Service(
+    "IAM Service Account Credentials",
+    (SERVICE_NAME, "iamcredentials.mtls.googleapis.com"),
+    (
+        _method(
+            "generateAccessToken",
+            "iam.serviceAccounts.getAccessToken",
+            minting.access_token,
+            scope=repeated(STRING),
+            lifetime=STRING,
+        ),
+        _method(
+            "generateIdToken",
+            "iam.serviceAccounts.getOpenIdToken",
+            minting.id_token,
+            audience=STRING,
+            include_email=BOOL,
+            organization_number_included=BOOL,
+            # Not in the discovery document, but google-auth-library for Node sends it.
+            use_email_azp=BOOL,
+        ),
+        _method("signBlob", "iam.serviceAccounts.signBlob", minting.sign_blob, payload=STRING),
+        _method("signJwt", "iam.serviceAccounts.signJwt", minting.sign_jwt, payload=STRING),
+        Route("GET", f"{_ACCOUNTS}/{{account}}/allowedLocations", _account_locations, scopes=()),
+        Route("GET", f"{_POOLS}/{{pool}}/allowedLocations", _pool_locations, scopes=()),
+    ),
+    document="iamcredentials.v1",
+    unserved=(
+        Unserved(
+            "iamcredentials.locations.workforcePools.getAllowedLocations",
+            "workforce pools are for people; no world has one",
+        ),
+    ),
+    scopes=(CLOUD_PLATFORM, IAM_SCOPE),
+)

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core import audit, id_tokens
+from localcloud.google.core import audit, id_tokens, scopes
 from localcloud.google.core.errors import invalid_argument
 from localcloud.google.core.principals import ServiceAccountPrincipal
-from localcloud.google.core.tokens import IssuedToken
+from localcloud.google.core.tokens import CLOUD_PLATFORM, IssuedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ EXTENDED_LIFETIME = 43_200
 ID_TOKEN_LIFETIME = 3600
 MAX_JWT_LIFETIME = 12 * 3600
 _DURATION = re.compile(r"(-?[0-9]{1,12})(\.[0-9]{1,9})?s")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,18 @@ def access_token(
     cloud: GoogleCloud, target: Target, message: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
     """GenerateAccessTokenResponse."""
-    scopes = message.get("scope", [])
-    if not scopes:
+    asked = message.get("scope", [])
+    if not asked:
         raise invalid_argument("At least one scope is required.", "scope")
-    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
-        raise invalid_argument("Request contains an invalid scope.", "scope")
-    extended = target.account.email in cloud.world.google.lifetime_extension
-    lifetime = _lifetime(message.get("lifetime"), EXTENDED_LIFETIME if extended else MAX_LIFETIME)
+    # Google takes an empty name for no name, and no name for the scope of everything.
+    granted = frozenset(name for name in asked if name) or {CLOUD_PLATFORM}
+    if not scopes.all_known(granted):
+        raise invalid_argument("Request contains an invalid argument.")
+    lifetime = _lifetime(message.get("lifetime"), target.account, cloud)
     principal = ServiceAccountPrincipal(
         target.account.email, target.account.unique_id, target.chain
     )
-    token = IssuedToken(principal, frozenset(scopes), int(now) + lifetime)
+    token = IssuedToken(principal, frozenset(granted), int(now) + lifetime)
     text = cloud.tokens.issue(token, now)
     return {"accessToken": text, "expireTime": audit.timestamp(token.expires_at)}
 
@@ -67,14 +67,14 @@ def id_token(
     claims: dict[str, Any] = {
         "iss": id_tokens.ISSUER,
         "aud": audience,
-        "azp": account.email if message.get("useEmailAzp") else account.unique_id,
+        "azp": account.email if message.get("use_email_azp") else account.unique_id,
         "sub": account.unique_id,
         "iat": int(now),
         "exp": int(now) + ID_TOKEN_LIFETIME,
     }
-    if message.get("includeEmail"):
+    if message.get("include_email"):
         claims |= {"email": account.email, "email_verified": True}
-    if message.get("organizationNumberIncluded"):
+    if message.get("organization_number_included"):
         claims["google"] = {"organization_number": None}
     return {"token": cloud.key.sign_jwt(claims)}
 
@@ -100,21 +100,25 @@ def sign_jwt(
     cloud: GoogleCloud, target: Target, message: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
     """SignJwtResponse, signed with the account's own key."""
+    payload = message.get("payload", "")
     try:
-        claims = json.loads(message.get("payload", ""))
+        claims = json.loads(payload)
     except (ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
         raise invalid_argument("The payload must be a JSON object.", "payload")
-    expires = claims.get("exp", now + 1)
-    if type(expires) not in (int, float) or not now <= expires <= now + MAX_JWT_LIFETIME:
-        text = "The exp claim must not be in the past or more than 12 hours in the future."
+    expires = claims.get("exp", int(now) + 1)
+    if type(expires) is not int or not now <= expires <= now + MAX_JWT_LIFETIME:
+        text = (
+            "The exp claim must be an integer timestamp that is not in the past and no more than "
+            "12 hours in the future."
+        )
         raise invalid_argument(text, "payload")
     key = cloud.account_key(target.account.unique_id)
-    return {"keyId": key.kid, "signedJwt": key.sign_jwt(claims)}
+    return {"keyId": key.kid, "signedJwt": key.sign_text(payload)}
 
 
-def _lifetime(text: str | None, longest: int) -> int:
+def _lifetime(text: str | None, account: ServiceAccount, cloud: GoogleCloud) -> int:
     """Seconds of a google-duration; a fraction counts as the whole seconds below it."""
     if text is None:
         return DEFAULT_LIFETIME
@@ -127,14 +131,18 @@ def _lifetime(text: str | None, longest: int) -> int:
         raise invalid_argument(message, "lifetime")
     seconds = int(shape[1])
     if seconds < 1:
-        raise invalid_argument("The lifetime must be positive.", "lifetime")
+        raise invalid_argument("Lifetime of access token must be larger then zero.")
+    extended = account.email in cloud.world.google.lifetime_extension
+    longest = EXTENDED_LIFETIME if extended else MAX_LIFETIME
     if seconds > longest or (seconds == longest and shape[2] and int(shape[2][1:])):
-        message = (
-            "The lifetime exceeds 1 hour. To set a lifetime of up to 12 hours, add the service "
-            "account to an organization policy that enforces the "
-            "`constraints/iam.allowServiceAccountCredentialLifetimeExtension` constraint."
+        hint = (
+            " Use the Org Policy Constraint "
+            "constraints/iam.allowServiceAccountCredentialLifetimeExtension to allow up to 12 "
+            "hours."
         )
-        if longest > MAX_LIFETIME:
-            message = "The lifetime exceeds 12 hours."
-        raise invalid_argument(message, "lifetime")
+        message = (
+            f"Access tokens for service account {account.email} can not have lifetimes of more "
+            f"than {'12 hours' if extended else '1 hour'}.{'' if extended else hint}"
+        )
+        raise invalid_argument(message)
     return seconds

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import WorkloadIdentityPoolProvider
 
+type Kind = Literal["aws", "oidc", "other"]
+"""Of which kind a subject token is; "other": no provider of a world takes it."""
+
 MAX_LIFETIME = 3600
 MAX_SUBJECT = 127
 MAX_MAPPED = 8192
@@ -54,7 +57,11 @@ class Credential:
 
 
 def identify(
-    cloud: GoogleCloud, name: str, kind: Literal["aws", "oidc"], subject_token: str, now: float
+    cloud: GoogleCloud,
+    name: str,
+    kind: Kind,
+    subject_token: str,
+    now: float,
 ) -> tuple[FederatedPrincipal, int]:
     """The principal of a subject token and the end of its federated token in epoch seconds.
 
@@ -90,7 +97,7 @@ def _active_provider(cloud: GoogleCloud, name: str) -> WorkloadIdentityPoolProvi
 def _verify(
     cloud: GoogleCloud,
     provider: WorkloadIdentityPoolProvider,
-    kind: Literal["aws", "oidc"],
+    kind: Kind,
     subject_token: str,
     now: float,
 ) -> Credential:
