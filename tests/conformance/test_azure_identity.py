@@ -54,7 +54,7 @@ def endpoint(entra: Entra) -> Iterator[IdentityEndpoint]:
 
 def get(entra: Entra, url: str, *headers: tuple[str, str], method: str = "GET") -> Response:
     host, _, rest = url.removeprefix("https://").removeprefix("http://").partition("/")
-    router = Router({**sites(entra), METADATA: vm_metadata(entra, "reporting")})
+    router = Router({**sites(entra, _nowhere), METADATA: vm_metadata(entra, "reporting")})
     return router(Request(method, host, "/" + rest, Headers(headers)))
 
 
@@ -213,13 +213,14 @@ def test_multi_tenant_discovery_leaves_the_tenant_open(entra: Entra) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", f"{TENANT}/oauth2/v2.0/token"),
+        ("POST", f"{TENANT}/oauth2/token"),
         ("GET", f"{TENANT}/oauth2/v2.0/authorize"),
         ("POST", f"{TENANT}/discovery/keys"),
     ],
 )
-def test_doors_without_a_stand_in_answer_501(entra: Entra, method: str, path: str) -> None:
-    assert get(entra, f"https://login.microsoftonline.com/{path}", method=method).status == 501
+def test_doors_that_are_not_served_answer_404(entra: Entra, method: str, path: str) -> None:
+    # Not 501: clients retry that.
+    assert get(entra, f"https://login.microsoftonline.com/{path}", method=method).status == 404
 
 
 def test_identity_endpoint_answers_as_app_service_does(
@@ -413,3 +414,7 @@ def test_app_settings_refuse_one_application_for_both_audiences() -> None:
     world.azure.applications[0].display_name = world.azure.function_app
     with pytest.raises(LookupError, match="no application is called tokenvend"):
         app_settings(world, "policy.toml")
+
+
+def _nowhere(request: Request) -> Response:
+    raise AssertionError(request.host)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from localcloud.azure import Entra, sites
-from localcloud.wire.web import Router
+from localcloud.wire.web import Response, Router
 from localcloud.world import World
 from tests.unit.issuing import (
     NOW,
@@ -266,7 +266,7 @@ def test_the_embedded_entra_s_tokens_are_accepted_in_both_versions_and_across_a_
     azure = World.load().azure
     entra = Entra(azure, clock)
     authenticator = Authenticator(
-        KeySets(Embedded(Router(sites(entra))), clock),
+        KeySets(Embedded(Router(sites(entra, lambda _: Response(404)))), clock),
         "Send a token.",
         by_name(*tenant(TENANT, AUDIENCES | {"api://tokenvend-federation"})),
     )

@@ -211,7 +211,7 @@ class Cloud:
     def _start_clouds(self) -> None:
         self.router.add(google.sites(self.google))
         self.router.add(aws.sites(self.accounts))
-        self.router.add(azure.sites(self.entra))
+        self.router.add(azure.sites(self.entra, self.faults))
         self.router.add(self.machines.sites())
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
         self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
@@ -279,7 +279,7 @@ class Cloud:
         )
         self._running.callback(host.stop)
         self.function_app = host.start()
-        self.router.add(azure.sites(self.entra, host))
+        self.router.add(azure.sites(self.entra, self.faults, host))
         self._open_doors("azure", host.host)
 
     def _open_doors(self, cloud: str, host: str) -> None:

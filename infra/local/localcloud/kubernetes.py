@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from localcloud.keys import SigningKey
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Cluster:
     def __init__(self, issuer: str, clock: Callable[[], float]) -> None:
         self.issuer = issuer
         self._clock = clock
-        self._private: rsa.RSAPrivateKey | None = None
+        self._held: SigningKey | None = None
         self._lock = threading.Lock()
 
     def token(self, pod: Pod, audience: str, seconds: int) -> str:
@@ -92,14 +91,14 @@ class Cluster:
             "nbf": now,
             "sub": pod.subject,
         }
-        return jwt.encode(claims, self._key, "RS256", {"kid": self.published()["kid"]})
+        return self._key.sign_jwt(claims)
 
     def claims(self, token: str, audience: str) -> dict[str, Any]:
         """What a token of this cluster says; raises TokenError."""
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self._key.public_key(),
+                self._key.private.public_key(),
                 algorithms=["RS256"],
                 audience=audience,
                 issuer=self.issuer,
@@ -114,13 +113,7 @@ class Cluster:
 
     def published(self) -> dict[str, Any]:
         """The key as the issuer's key set shows it."""
-        public = self._key.public_key()
-        form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        kid = hashlib.sha1(public.public_bytes(*form), usedforsecurity=False).hexdigest()
-        entry = jwt.algorithms.RSAAlgorithm.to_jwk(public, as_dict=True)
-        return {"use": "sig", "kty": "RSA", "kid": kid, "alg": "RS256"} | {
-            name: entry[name] for name in ("n", "e")
-        }
+        return {**self._key.jwk(), "alg": "RS256"}
 
     def sites(self) -> dict[str, Site]:
         """The issuer's hostname to its site: the discovery document and the key set."""
@@ -144,11 +137,11 @@ class Cluster:
         return {address.netloc: serve}
 
     @property
-    def _key(self) -> rsa.RSAPrivateKey:
+    def _key(self) -> SigningKey:
         with self._lock:
-            if self._private is None:
-                self._private = rsa.generate_private_key(65537, 2048)
-            return self._private
+            if self._held is None:
+                self._held = SigningKey.generate()
+            return self._held
 
 
 class Projected:

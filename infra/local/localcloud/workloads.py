@@ -19,8 +19,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from localcloud.aws import instances
-from localcloud.azure.entra import LOGIN
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
+from localcloud.azure.refusals import LOGIN
 from localcloud.kubernetes import Cluster, Pod, Projected
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.azure import appconfiguration, blob
+from localcloud.azure import appconfiguration, blob, token_endpoint
 from localcloud.azure.appconfiguration import KeyValues
 from localcloud.azure.blob import Blobs
-from localcloud.azure.entra import LOGIN, STS, Entra, UnknownResourceError
+from localcloud.azure.entra import STS, Entra, UnknownResourceError
 from localcloud.azure.functions import FunctionsHost, FunctionsHostError
 from localcloud.azure.identity import IdentityEndpoint
+from localcloud.azure.refusals import LOGIN
 from localcloud.azure.settings import app_settings
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ __all__ = [
 ]
 
 
-def sites(entra: Entra, function: FunctionsHost | None = None) -> dict[str, Site]:
-    """Hostnames to sites: Entra's two, and the function app's."""
-    table: dict[str, Site] = {LOGIN: entra.site, STS: entra.site}
+def sites(entra: Entra, internet: Site, function: FunctionsHost | None = None) -> dict[str, Site]:
+    """Hostnames to sites: Entra's two, and the function app's.
+
+    `internet`: how Entra reaches the issuers that its federated identity credentials name.
+    """
+    table: dict[str, Site] = {LOGIN: token_endpoint.site(entra, internet), STS: entra.site}
     if function is not None:
         table[function.host] = function
     return table

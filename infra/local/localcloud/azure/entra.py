@@ -4,8 +4,8 @@ The tenant publishes two issuers: v1 `https://sts.windows.net/TENANT/` (note the
 `https://login.microsoftonline.com/TENANT/v2.0`. Which one a token names is decided by the
 *resource application's* `requestedAccessTokenVersion`, never by the caller. Claims follow
 Microsoft's access token claims reference. Another tenant gets Entra's own error, AADSTS90002.
-Tokens are not handed out over HTTP here: a managed identity has no door to Entra, the platform's
-identity endpoint asks on its behalf.
+A managed identity's tokens are handed out by its platform, see `identity`; a workload with a token
+of its own platform gets them at the token endpoint, see `token_endpoint`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
-import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from localcloud.azure.keys import CertifiedKey, new_key
+from localcloud.azure.refusals import LOGIN, EntraError
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from localcloud.world import Azure, EntraApplication, ManagedIdentity
 
-LOGIN = "login.microsoftonline.com"
 STS = "sts.windows.net"
 # Any tenant's keys verify any tenant's tokens; these names publish the same set.
 MULTI_TENANT = ("common", "organizations")
@@ -34,10 +32,26 @@ BACKDATED = 300
 DEFAULT_LIFETIME = 24 * 3600
 # requestedAccessTokenVersion: null and 1 both mean version 1.
 VERSION_2 = 2
+# What MSAL asks before it believes in an authority.
+_INSTANCE = {
+    "tenant_discovery_endpoint": f"https://{LOGIN}/common/v2.0/.well-known/openid-configuration",
+    "api-version": "1.1",
+    "metadata": [
+        {
+            "preferred_network": LOGIN,
+            "preferred_cache": "login.windows.net",
+            "aliases": [LOGIN, "login.windows.net", "login.microsoft.com", "sts.windows.net"],
+        }
+    ],
+}
 
 
 class UnknownResourceError(Exception):
     """The tenant has no such application; the text is Entra's, safe to show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"AADSTS500011: {text}")
+        self.text = text
 
 
 class Entra:
@@ -116,18 +130,26 @@ class Entra:
         named, _, rest = request.path.strip("/").partition("/")
         tenant = named.lower()
         if tenant not in (self.azure.tenant, *MULTI_TENANT):
-            return self._error(90002, "invalid_tenant", _unknown_tenant(named))
-        at_home = request.host == LOGIN
-        match request.method, rest:
-            case "GET", ".well-known/openid-configuration":
-                return Response.json(200, self._discovery_v1(tenant))
-            case "GET", "v2.0/.well-known/openid-configuration" if at_home:
-                return Response.json(200, self._discovery_v2(tenant))
-            case "GET", "discovery/keys" if at_home:
-                return Response.json(200, self.key_set())
-            case "GET", "discovery/v2.0/keys" if at_home:
-                return Response.json(200, self.key_set(_issuer_v2(_tenant_in_text(tenant))))
-        return Response.json(501, {"error": f"no stand-in for {request.method} {request.path}"})
+            unknown = EntraError(90002, "invalid_tenant", _unknown_tenant(named))
+            return unknown.answer(self.clock())
+        found = self._documents(tenant, at_home=request.host == LOGIN).get(rest)
+        if found is None or request.method != "GET":
+            return Response(404)
+        return Response.json(200, found())
+
+    def _documents(self, tenant: str, *, at_home: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Paths below the tenant to what is published there."""
+        documents = {".well-known/openid-configuration": lambda: self._discovery_v1(tenant)}
+        if at_home:
+            issuer = _issuer_v2(_tenant_in_text(tenant))
+            documents |= {
+                "v2.0/.well-known/openid-configuration": lambda: self._discovery_v2(tenant),
+                "discovery/keys": self.key_set,
+                "discovery/v2.0/keys": lambda: self.key_set(issuer),
+            }
+        if at_home and tenant == "common":
+            documents["discovery/instance"] = lambda: _INSTANCE
+        return documents
 
     def _common(
         self, identity: ManagedIdentity, application: EntraApplication, now: int, lifetime: int
@@ -188,23 +210,6 @@ class Entra:
             "jwks_uri": f"{base}/discovery/v2.0/keys",
         }
 
-    def _error(self, code: int, error: str, text: str) -> Response:
-        moment = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
-        ids = f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {moment}"
-        return Response.json(
-            400,
-            {
-                "error": error,
-                "error_description": f"AADSTS{code}: {text} {ids}",
-                "error_codes": [code],
-                "timestamp": moment,
-                "trace_id": trace,
-                "correlation_id": correlation,
-                "error_uri": f"https://{LOGIN}/error?code={code}",
-            },
-        )
-
 
 def _roles(identity: ManagedIdentity, application: EntraApplication) -> list[str]:
     name = application.display_name
@@ -252,7 +257,7 @@ def _unknown_tenant(tenant: str) -> str:
 
 def _unknown_resource(resource: str, tenant: str) -> str:
     return (
-        f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
+        f"The resource principal named {resource} was not found in the tenant named "
         f"{tenant}. This can happen if the application has not been installed by the administrator "
         "of the tenant or consented to by any user in the tenant. You might have sent your "
         "authentication request to the wrong tenant."
