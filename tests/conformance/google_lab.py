@@ -107,7 +107,8 @@ class Lab:
         if body is not None and not isinstance(body, bytes):
             fields.append(("Content-Type", "application/json"))
             body = json.dumps(body).encode()
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        path = parts.path or "/"
+        target = f"{path}?{parts.query}" if parts.query else path
         return self.router(Request(method, parts.netloc, target, Headers(fields), body or b""))
 
     def exchange(self, **fields: str | None) -> Response:

@@ -17,21 +17,24 @@ from localcloud.google.people import environment_of
 if TYPE_CHECKING:
     from localcloud.wire.web import Site
 
-__all__ = ["AuditLog", "GoogleCloud", "LogEntry", "environment_of", "sites"]
+__all__ = ["SERVICES", "AuditLog", "GoogleCloud", "LogEntry", "environment_of", "sites"]
+
+
+SERVICES = (
+    sts.SERVICE,
+    iamcredentials.SERVICE,
+    run.SERVICE,
+    oauth2.KEYS,
+    oauth2.OPENID,
+    oauth2.TOKEN_INFO,
+)
+"""Everything of Google's that is served."""
 
 
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """Hostname patterns to sites, for a `localcloud.wire.web.Router`."""
     return {
-        **api_sites(
-            cloud,
-            sts.SERVICE,
-            iamcredentials.SERVICE,
-            oauth2.KEYS,
-            oauth2.OPENID,
-            oauth2.TOKEN_INFO,
-        ),
+        **api_sites(cloud, *SERVICES),
         "storage.googleapis.com": storage.site(cloud),
-        "*.run.app": run.site(cloud),
         **metadata.sites(cloud),
     }

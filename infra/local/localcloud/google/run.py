@@ -15,51 +15,47 @@ from typing import TYPE_CHECKING
 from localcloud.google.core import audit, hierarchy, id_tokens
 from localcloud.google.core.iam import allows, open_to_all
 from localcloud.google.core.principals import ServiceAccountPrincipal
-from localcloud.wire.web import Request, Response, Site
+from localcloud.wire.routes import Route, Service
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
-    from localcloud.google.core.cloud import GoogleCloud
+    from localcloud.google.core.api import Call, Handler
     from localcloud.world import RunService
 
-SERVICE = "run.googleapis.com"
 REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
 _INVOKE = "run.routes.invoke"
 
 
-def site(cloud: GoogleCloud) -> Site:
-    """Every `*.run.app` host; which service answers is the world's."""
-
-    def serve(request: Request) -> Response:
-        service = cloud.world.google.service_at(request.host)
-        if service is None:
-            return _page(404, "Page not found", "The requested URL was not found on this server.")
-        now = cloud.clock()
-        caller, refusal = _admit(cloud, request, service, now)
-        _log(cloud, request, service, caller, refusal, now)
-        return refusal or _orders(request, service, caller)
-
-    return serve
+def _serve(call: Call) -> Response:
+    """Which service answers is the world's."""
+    service = call.google.service_at(call.request.host)
+    if service is None:
+        return _page(404, "Page not found", "The requested URL was not found on this server.")
+    caller, refusal = _admit(call, service)
+    _log(call, service, caller, refusal)
+    return refusal or _orders(call.request, service, caller)
 
 
 def _admit(
-    cloud: GoogleCloud, request: Request, service: RunService, now: float
+    call: Call, service: RunService
 ) -> tuple[ServiceAccountPrincipal | None, Response | None]:
-    target = hierarchy.run_service(cloud.world.google, service)
+    request, google = call.request, call.google
+    target = hierarchy.run_service(google, service)
     if open_to_all(_INVOKE, target):
         return None, None
     values = request.headers.all(_credential_header(request))
     if not values:
         return None, _forbidden(request)
     scheme, _, token = values[0].strip().partition(" ")
-    claims = id_tokens.verify(token.strip(), cloud.key, now) if scheme.lower() == "bearer" else None
-    audiences = (*cloud.world.google.urls(service), *service.custom_audiences)
-    if len(values) != 1 or claims is None or claims["aud"] not in audiences:
+    bearer = token.strip() if scheme.lower() == "bearer" and len(values) == 1 else ""
+    claims = id_tokens.verify(bearer, call.cloud.key, call.now)
+    if claims is None or claims["aud"] not in (*google.urls(service), *service.custom_audiences):
         return None, _unauthorized()
-    account = cloud.world.google.service_account(claims["sub"])
+    account = google.service_account(claims["sub"])
     if account is None or account.disabled:
         return None, _unauthorized()
     caller = ServiceAccountPrincipal(account.email, account.unique_id)
-    if not allows(cloud, caller, _INVOKE, target, now):
+    if not allows(call.cloud, caller, _INVOKE, target, call.now):
         return caller, _forbidden(request)
     return caller, None
 
@@ -108,21 +104,29 @@ def _page(status: int, title: str, text: str, *headers: tuple[str, str]) -> Resp
 
 
 def _log(
-    cloud: GoogleCloud,
-    request: Request,
+    call: Call,
     service: RunService,
     caller: ServiceAccountPrincipal | None,
     refusal: Response | None,
-    now: float,
 ) -> None:
-    cloud.log.write(
+    call.cloud.log.write(
         audit.LogEntry(
-            timestamp=audit.timestamp(now),
-            service_name=SERVICE,
+            timestamp=audit.timestamp(call.now),
+            service_name="run.googleapis.com",
             method_name="/HttpIngress",
             resource_name=service.name,
             status=refusal.status if refusal else 0,
             authentication_info=audit.authentication_info(caller) if caller else {},
-            metadata={"requestMethod": request.method, "requestPath": request.path},
+            metadata={"requestMethod": call.request.method, "requestPath": call.request.path},
         )
     )
+
+
+SERVICE: Service[Handler] = Service(
+    "Cloud Run services",
+    ("*.run.app",),
+    (
+        Route("*", "/", _serve, asks=_INVOKE),
+        Route("*", "/{path+}", _serve, asks=_INVOKE),
+    ),
+)

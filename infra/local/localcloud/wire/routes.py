@@ -20,7 +20,7 @@ class Route[Handler]:
     """One operation.
 
     Args:
-        method: the HTTP method.
+        method: the HTTP method, ``*`` for any.
         path: its template.
         handler: who serves it.
         permission: what the vendor asks of a caller, in the vendor's own words
@@ -85,7 +85,7 @@ class Service[Handler]:
     ) -> tuple[Route[Handler], dict[str, str]] | None:
         """The route of a request and its path's parameters; `path` is percent-encoded."""
         for route in self.routes:
-            if route.method == method and route.action == action:
+            if route.method in (method, "*") and route.action == action:
                 parameters = route.parameters(path)
                 if parameters is not None:
                     return route, parameters
