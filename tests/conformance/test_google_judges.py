@@ -28,6 +28,7 @@ from tests.conformance.google_lab import (
     INVOKER,
     LANDING,
     ORDERS,
+    POOL,
     READ_WRITE,
     Lab,
     Session,
@@ -214,6 +215,11 @@ def test_allowed_locations_are_unbounded(lab: Lab, path: str, status: int) -> No
 def test_project_is_found_by_id_and_number(lab: Lab, version: str) -> None:
     url = f"https://cloudresourcemanager.googleapis.com/{version}/projects"
     token = lab.federated()
+    # The guide's "Browser role, or a role with equivalent permissions".
+    assert lab.call("GET", f"{url}/acme", token=token).status == 403
+    acme = lab.world.google.project("acme")
+    assert acme is not None
+    acme.iam_policy.grant("roles/browser", f"principalSet://iam.googleapis.com/{POOL}/*")
     for name in ("acme", "123456789012"):
         answer = lab.call("GET", f"{url}/{name}", token=token)
         assert json.loads(answer.body)["projectId"] == "acme"

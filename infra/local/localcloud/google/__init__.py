@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.google import iamcredentials, metadata, oauth2, run, storage, sts
+from localcloud.google import (
+    iamcredentials,
+    metadata,
+    oauth2,
+    resourcemanager,
+    run,
+    serviceusage,
+    storage,
+    sts,
+)
 from localcloud.google.core.api import api_sites
 from localcloud.google.core.audit import AuditLog, LogEntry
 from localcloud.google.core.cloud import GoogleCloud
@@ -27,6 +36,9 @@ SERVICES = (
     oauth2.KEYS,
     oauth2.OPENID,
     oauth2.TOKEN_INFO,
+    resourcemanager.V1,
+    resourcemanager.V3,
+    serviceusage.SERVICE,
 )
 """Everything of Google's that is served."""
 

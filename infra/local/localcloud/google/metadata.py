@@ -1,4 +1,4 @@
-"""Projects and the service accounts' policies.
+"""The service accounts' policies.
 
 Only what real clients of this project ask for; everything else answers 405.
 """
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from localcloud.google.core import hierarchy
 from localcloud.google.core.errors import (
-    GoogleError,
     answering,
     invalid_argument,
     json_object,
@@ -32,18 +31,10 @@ if TYPE_CHECKING:
 
     from localcloud.google.core.cloud import GoogleCloud
 
-_MANAGER_SCOPES = (
-    CLOUD_PLATFORM,
-    "https://www.googleapis.com/auth/cloud-platform.read-only",
-    "https://www.googleapis.com/auth/cloudplatformprojects",
-    "https://www.googleapis.com/auth/cloudplatformprojects.readonly",
-)
-
 
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """The hosts of Google's small lookups."""
     bound: dict[str, Callable[[GoogleCloud, Request], Response]] = {
-        "cloudresourcemanager.googleapis.com": _project,
         "iam.googleapis.com": _service_account,
     }
 
@@ -51,29 +42,6 @@ def sites(cloud: GoogleCloud) -> dict[str, Site]:
         return answering(lambda request: serve(cloud, request))
 
     return {host: bind(serve) for host, serve in bound.items()}
-
-
-def _project(cloud: GoogleCloud, request: Request) -> Response:
-    """Resource Manager's projects.get; projects carry no policy here, so any live token reads."""
-    match request.method, request.segments():
-        case "GET", [("v1" | "v3") as version, "projects", name]:
-            return _get_project(cloud, request, version, name)
-    return not_found(request)
-
-
-def _get_project(cloud: GoogleCloud, request: Request, version: str, wanted: str) -> Response:
-    token = authenticate(request, cloud.tokens, cloud.world, cloud.clock())
-    require_scope(token, _MANAGER_SCOPES, request.host, "GetProject")
-    project = cloud.world.google.project(wanted)
-    if project is None:
-        text = "The caller does not have permission"
-        raise GoogleError("PERMISSION_DENIED", text)
-    number, name = project.project_number, project.display_name or project.project_id
-    if version == "v3":
-        body = {"name": f"projects/{number}", "projectId": project.project_id}
-        return Response.json(200, body | {"state": "ACTIVE", "displayName": name})
-    body = {"projectNumber": number, "projectId": project.project_id}
-    return Response.json(200, body | {"lifecycleState": "ACTIVE", "name": name})
 
 
 def _service_account(cloud: GoogleCloud, request: Request) -> Response:

@@ -3,9 +3,10 @@
 A service is one `Service` table of wire/routes.py whose handlers take a `Call`. In this order a
 call is refused: a route that no table has (405, in Google's shape: clients retry a 501); no live
 token, where the service has scopes (401); none of the scopes (403); a project in
-`X-Goog-User-Project`, or in the token, without the right to use it (403); the route's permission,
-asked on the resource that its path names (403; see `hierarchy`). `X-HTTP-Method-Override` is not
-honoured. Answers are compressed for whoever accepts gzip, as Google's are.
+`X-Goog-User-Project`, or in the token, without the right to use it (403); an API that the project
+has not enabled (403; see `services`); the route's permission, asked on the resource that its path
+names (403; see `hierarchy`). `X-HTTP-Method-Override` is not honoured. Answers are compressed for
+whoever accepts gzip, as Google's are.
 https://cloud.google.com/apis/docs/system-parameters
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core import hierarchy
+from localcloud.google.core import hierarchy, services
 from localcloud.google.core.errors import (
     GoogleError,
     OAuthError,
@@ -140,6 +141,7 @@ def _admit(call: Call) -> Call:
     token = authenticate(call.request, cloud.tokens, cloud.world, call.now)
     require_scope(token, scopes, _api(call), route.path)
     _check_user_project(call, token)
+    _check_enabled(call, token)
     if route.permission:
         _check_permission(call, token)
     return replace(call, token=token)
@@ -170,6 +172,16 @@ def _may(
     if token is None or token.boundary is not None:
         return False
     return allows(cloud, token.principal, permission, target, now)
+
+
+def _check_enabled(call: Call, token: IssuedToken) -> None:
+    google, api = call.google, _api(call)
+    if name := call.request.headers.get("X-Goog-User-Project") or token.user_project:
+        services.require_enabled(api, google.project(name), name)
+    elif api in services.OF_THE_CLIENT:
+        services.require_enabled(api, services.of_the_caller(google, token.principal))
+    if api not in services.OF_THE_CLIENT:
+        services.require_enabled(api, *services.of_the_resource(google, call.parameters))
 
 
 def _check_user_project(call: Call, token: IssuedToken) -> None:

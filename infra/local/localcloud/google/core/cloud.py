@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core.audit import AuditLog
 from localcloud.google.core.tokens import TokenStore
@@ -26,6 +26,9 @@ class GoogleCloud:
         fetch: reaches the other clouds' stand-ins by hostname: AWS STS for GetCallerIdentity, an
             OIDC issuer for its key set.
         log: receives the audit entries.
+        tokens: what has been issued.
+        keys: of service accounts, by unique id.
+        operations: the long-running operations of Service Usage, by name.
 
     """
 
@@ -35,6 +38,7 @@ class GoogleCloud:
     log: AuditLog = field(default_factory=AuditLog)
     tokens: TokenStore = field(default_factory=TokenStore)
     keys: dict[str, SigningKey] = field(default_factory=dict)
+    operations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def key(self) -> SigningKey:

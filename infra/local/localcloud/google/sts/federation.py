@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from localcloud.google.core import cel
+from localcloud.google.core import cel, services
 from localcloud.google.core.errors import OAuthError
 from localcloud.google.core.principals import FederatedPrincipal
 from localcloud.google.sts import aws_identity, oidc
@@ -68,6 +68,8 @@ def identify(
     `name` is the provider's resource name. Raises OAuthError.
     """
     provider = _active_provider(cloud, name)
+    # The guide wants the API enabled in the pool's project; STS's own words for it are not known.
+    services.require_enabled("sts.googleapis.com", cloud.world.google.project(name.split("/")[1]))
     credential = _verify(cloud, provider, kind, subject_token, now)
     principal = _map(provider, credential)
     end = int(now) + MAX_LIFETIME

@@ -1,0 +1,105 @@
+"""Which APIs a project has enabled, and Google's refusal of the others.
+
+An API that works on resources asks the project that holds the resource; one that works for its
+client asks the project of whoever calls: a service account's own, a workload identity pool's, or
+the one of `X-Goog-User-Project`. A person calls through gcloud's own project, which has them all.
+https://cloud.google.com/docs/quotas/quota-project
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localcloud.google.core.errors import GoogleError, error_info
+from localcloud.google.core.principals import (
+    FederatedPrincipal,
+    ServiceAccountPrincipal,
+    UserPrincipal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.core.principals import Principal
+    from localcloud.world import Google, Project
+
+TITLES = {
+    f"{name}.googleapis.com": title
+    for name, title in {
+        "cloudapis": "Google Cloud APIs",
+        "cloudresourcemanager": "Cloud Resource Manager API",
+        "iam": "Identity and Access Management (IAM) API",
+        "iamcredentials": "IAM Service Account Credentials API",
+        "run": "Cloud Run Admin API",
+        "servicemanagement": "Service Management API",
+        "serviceusage": "Service Usage API",
+        "storage": "Cloud Storage API",
+        "storage-api": "Google Cloud Storage JSON API",
+        "sts": "Security Token Service API",
+    }.items()
+}
+"""The APIs that a project may enable here, by name, with Google's titles."""
+
+OF_THE_CLIENT = frozenset({"cloudresourcemanager.googleapis.com", "iamcredentials.googleapis.com"})
+"""The APIs whose calls count for the caller's project, not for the resource's."""
+
+
+def require_enabled(api: str, consumer: Project | None, shown: str = "") -> None:
+    """Raise Google's 403 unless the consumer has the API enabled; `shown` is how it was named.
+
+    Nobody's project is nobody's refusal: what does not exist is told by the permission check.
+    """
+    if consumer is None or api not in TITLES or api in consumer.enabled_services:
+        return
+    name, title = shown or consumer.project_number, TITLES[api]
+    url = f"https://console.developers.google.com/apis/api/{api}/overview?project={name}"
+    text = (
+        f"{title} has not been used in project {name} before or it is disabled. Enable it by "
+        f"visiting {url} then retry. If you enabled this API recently, wait a few minutes for the "
+        "action to propagate to our systems and retry."
+    )
+    kinds = "type.googleapis.com/google.rpc"
+    raise GoogleError(
+        "PERMISSION_DENIED",
+        text,
+        (
+            error_info(
+                "SERVICE_DISABLED",
+                "googleapis.com",
+                activationUrl=url,
+                consumer=f"projects/{name}",
+                containerInfo=name,
+                service=api,
+                serviceTitle=title,
+            ),
+            {"@type": f"{kinds}.LocalizedMessage", "locale": "en-US", "message": text},
+            {
+                "@type": f"{kinds}.Help",
+                "links": [{"description": "Google developers console API activation", "url": url}],
+            },
+        ),
+    )
+
+
+def of_the_resource(google: Google, parameters: Mapping[str, str]) -> tuple[Project | None, str]:
+    """The project of what a path names, and how the path names it."""
+    if "bucket" in parameters:
+        bucket = google.bucket(parameters["bucket"])
+        return (google.project(bucket.project_number) if bucket else None), ""
+    name = parameters.get("project", "")
+    if name == "-" and "account" in parameters:
+        account = google.service_account(parameters["account"])
+        name = account.name.split("/")[1] if account else ""
+    return google.project(name), name
+
+
+def of_the_caller(google: Google, principal: Principal) -> Project | None:
+    """The project that a caller belongs to; None for a person, who belongs to none."""
+    match principal:
+        case FederatedPrincipal(pool=pool):
+            return google.project(pool.split("/")[1])
+        case ServiceAccountPrincipal(unique_id=unique_id):
+            account = google.service_account(unique_id)
+            return google.project(account.name.split("/")[1]) if account else None
+        case UserPrincipal():
+            return None
