@@ -1,7 +1,7 @@
 """Google Cloud in the embedded cloud, as strict as Google is.
 
-Serves the Security Token Service, IAM Credentials, the service accounts' policies, Cloud Storage,
-Cloud Run and the public key sets, all on one world, one token store and one audit log.
+Serves the Security Token Service, IAM Credentials, IAM, Cloud Storage, Cloud Run and the public key
+sets, all on one world, one token store and one audit log.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localcloud.google import (
+    iam,
     iamcredentials,
-    metadata,
     oauth2,
     resourcemanager,
     run,
@@ -32,6 +32,7 @@ __all__ = ["SERVICES", "AuditLog", "GoogleCloud", "LogEntry", "environment_of", 
 SERVICES = (
     sts.SERVICE,
     iamcredentials.SERVICE,
+    iam.SERVICE,
     run.SERVICE,
     oauth2.KEYS,
     oauth2.OPENID,
@@ -48,5 +49,4 @@ def sites(cloud: GoogleCloud) -> dict[str, Site]:
     return {
         **api_sites(cloud, *SERVICES),
         "storage.googleapis.com": storage.site(cloud),
-        **metadata.sites(cloud),
     }

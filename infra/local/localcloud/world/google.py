@@ -22,14 +22,26 @@ class Binding:
     members: list[str] = field(default_factory=list)
     condition: Expr | None = None
 
+    def grants(self) -> list[tuple[str, str, str]]:
+        """Role, member and condition of each grant that it makes."""
+        expression = self.condition.expression if self.condition else ""
+        return [(self.role, member, expression) for member in self.members]
+
 
 @dataclass
 class Policy:
-    """google.iam.v1.Policy."""
+    """google.iam.v1.Policy.
+
+    `since` says when a role came to a member under a condition, in epoch seconds, for what came
+    through an API: a new binding takes a while to act at Google. No part of a dumped world.
+    """
 
     bindings: list[Binding] = field(default_factory=list)
     etag: str = "ACAB"
     version: int = 1
+    since: dict[tuple[str, str, str], float] = field(
+        default_factory=dict, repr=False, compare=False, metadata={"kept": False}
+    )
 
     def grant(self, role: str, member: str) -> None:
         """Add one member to a role, as `add-iam-policy-binding` does."""
@@ -87,13 +99,14 @@ class Project:
 
 @dataclass
 class WorkloadIdentityPool:
-    """iam.v1 WorkloadIdentityPool."""
+    """iam.v1 WorkloadIdentityPool; a deleted one is purged at its `expire_time` (RFC 3339)."""
 
     name: str
     state: str = "ACTIVE"
     disabled: bool = False
     display_name: str = ""
     description: str = ""
+    expire_time: str = ""
 
 
 @dataclass
@@ -114,13 +127,14 @@ class OidcConfig:
 
 @dataclass
 class WorkloadIdentityPoolProvider:
-    """iam.v1 WorkloadIdentityPoolProvider."""
+    """iam.v1 WorkloadIdentityPoolProvider, deleted as a pool is."""
 
     name: str
     state: str = "ACTIVE"
     disabled: bool = False
     display_name: str = ""
     description: str = ""
+    expire_time: str = ""
     aws: AwsConfig | None = None
     oidc: OidcConfig | None = None
     attribute_mapping: dict[str, str] = field(default_factory=dict)
@@ -134,13 +148,15 @@ class WorkloadIdentityPoolProvider:
 
 @dataclass
 class ServiceAccount:
-    """iam.v1 ServiceAccount with its policy."""
+    """iam.v1 ServiceAccount with its policy; a deleted one is purged at its `expire_time`."""
 
     name: str
     email: str
     unique_id: str
     disabled: bool = False
     display_name: str = ""
+    description: str = ""
+    expire_time: str = ""
     iam_policy: Policy = field(default_factory=Policy)
 
 
@@ -194,6 +210,7 @@ class Google:
         default_factory=list
     )
     service_accounts: list[ServiceAccount] = field(default_factory=list)
+    deleted_service_accounts: list[ServiceAccount] = field(default_factory=list)
     buckets: list[Bucket] = field(default_factory=list)
     services: list[RunService] = field(default_factory=list)
 

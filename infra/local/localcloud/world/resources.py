@@ -20,7 +20,7 @@ def parse[T](kind: type[T], value: object, where: str) -> T:
         message = f"{where}: expected a mapping"
         raise WorldError(message)
     hints = get_type_hints(kind)
-    known = {camel(item.name): item for item in fields(cast("Any", kind))}
+    known = {camel(item.name): item for item in fields(cast("Any", kind)) if _kept(item)}
     unknown = sorted(str(key) for key in value.keys() - known.keys())
     if unknown:
         message = f"{where}: unknown key {', '.join(unknown)}"
@@ -41,7 +41,7 @@ def unparse(resource: Any) -> dict[str, Any]:
     return {
         camel(item.name): _plain(getattr(resource, item.name))
         for item in fields(resource)
-        if _required(item) or getattr(resource, item.name) != _default(item)
+        if _kept(item) and (_required(item) or getattr(resource, item.name) != _default(item))
     }
 
 
@@ -49,6 +49,11 @@ def camel(name: str) -> str:
     """`iam_policy` to `iamPolicy`."""
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
+
+
+def _kept(item: Field[Any]) -> bool:
+    """Whether a field is part of a world, not only of the running cloud."""
+    return item.metadata.get("kept", True) is True
 
 
 def _required(item: Field[Any]) -> bool:

@@ -90,14 +90,29 @@ def condition_holds(
 
 
 def condition_problem(expression: str) -> str:
-    """Why an expression cannot be an IAM or access-boundary condition; empty if it can."""
+    """What is wrong with an IAM condition, as the compiler says it; empty for a sound one."""
+    return _problem(_condition_environment({}), expression, ("BOOL",))
+
+
+def mapping_problem(expression: str, *kinds: str) -> str:
+    """What is wrong with an expression of a provider that must be of one of these types."""
+    return _problem(_environment(), expression, kinds)
+
+
+_WORDS = {"BOOL": "a boolean", "STRING": "a string", "LIST<STRING>": "a list of strings"}
+
+
+def _problem(environment: cel.Env, expression: str, kinds: tuple[str, ...]) -> str:
+    if not expression.strip():
+        return "the expression is empty"
     try:
-        kind = _condition_environment({}).compile(expression).return_type()
-    except (RuntimeError, ValueError, TypeError) as problem:
-        return str(problem).removeprefix("INVALID_ARGUMENT: ").partition("\n")[0]
-    if kind not in (cel.Type.BOOL, cel.Type.DYN):
-        return f"expected a boolean, found {kind}"
-    return ""
+        found = str(environment.compile(expression).return_type())
+    except (RuntimeError, ValueError, TypeError) as failure:
+        first = str(failure).partition("\n")[0]
+        return first.removeprefix("INVALID_ARGUMENT: ")
+    if found in (*kinds, "DYN"):
+        return ""
+    return f"expected {' or '.join(_WORDS[kind] for kind in kinds)}, found {found}"
 
 
 def _condition_environment(attributes: Mapping[str, str]) -> cel.Env:

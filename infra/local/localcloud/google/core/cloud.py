@@ -10,7 +10,7 @@ from localcloud.google.core.tokens import TokenStore
 from localcloud.keys import SigningKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from localcloud.wire.web import Request, Response
     from localcloud.world import World
@@ -28,7 +28,8 @@ class GoogleCloud:
         log: receives the audit entries.
         tokens: what has been issued.
         keys: of service accounts, by unique id.
-        operations: the long-running operations of Service Usage, by name.
+        operations: the long-running operations of Service Usage and IAM, by name.
+        propagation: seconds that a binding takes to act once an API has set it.
 
     """
 
@@ -38,7 +39,8 @@ class GoogleCloud:
     log: AuditLog = field(default_factory=AuditLog)
     tokens: TokenStore = field(default_factory=TokenStore)
     keys: dict[str, SigningKey] = field(default_factory=dict)
-    operations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    operations: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    propagation: float = 0
 
     @property
     def key(self) -> SigningKey:

@@ -28,6 +28,10 @@ CODES = {
 }
 """google.rpc.Code names to HTTP statuses (google/rpc/code.proto)."""
 
+NOT_FOUND = "Requested entity was not found."
+ALREADY_EXISTS = "Requested entity already exists"
+FAILED_PRECONDITION = "Precondition check failed."
+
 MISSING_CREDENTIALS = (
     "Request is missing required authentication credential. Expected OAuth 2 access token, login "
     "cookie or other valid authentication credential. See "

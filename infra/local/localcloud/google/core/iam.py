@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.google.core.hierarchy import Target
     from localcloud.google.core.principals import Principal
-    from localcloud.world import Binding, Google
+    from localcloud.world import Binding, Google, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,21 @@ def allows(
     names = member_names(cloud.world.google, principal)
     return any(
         permission in PERMISSIONS.get(binding.role, frozenset())
-        and not names.isdisjoint(binding.members)
+        and _reaches(policy, binding, names, now - cloud.propagation)
         and (
             binding.condition is None
             or condition_holds(binding.condition.expression, target.resource, now)
         )
         for policy in target.policies.values()
         for binding in policy.bindings
+    )
+
+
+def _reaches(policy: Policy, binding: Binding, names: frozenset[str], settled: float) -> bool:
+    """Whether a binding has one of the names, and had it by the time `settled`."""
+    return any(
+        member in names and policy.since.get((role, member, condition), settled) <= settled
+        for role, member, condition in binding.grants()
     )
 
 
@@ -83,6 +91,7 @@ def member_names(google: Google, principal: Principal) -> frozenset[str]:
     kind, _, email = principal.identifier.partition(":")
     if kind in ("user", "serviceAccount"):
         own |= {f"group:{group.email}" for group in google.groups if email in group.members}
+        own |= {f"domain:{email.partition('@')[2]}"} if kind == "user" else set()
     return own | {
         f"{name}:{project.project_id}"
         for project in google.projects

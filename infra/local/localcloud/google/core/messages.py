@@ -99,6 +99,8 @@ STRING = Field("TYPE_STRING", _string)
 BOOL = Field("TYPE_BOOL", _bool)
 INT32 = Field("TYPE_INT32", _int32)
 BYTES = Field("TYPE_BYTES", _string)
+ANY = Field("MESSAGE", lambda value, _at: value)
+"""A message that is refused or passed on whole."""
 
 
 def enum(kind: str, *names: str) -> Field:

@@ -1,0 +1,383 @@
+"""Allow policies: read, replaced and tested alike on every resource that has one.
+
+A resource is a world object with an `iam_policy`. For services that speak google.iam.v1, `routes`
+gives the three routes; Cloud Storage, whose shapes are its own, calls `shown`, `replace` and
+`held`::
+
+    policy = policies.replace(cloud, bucket, policies.Kind.BUCKET, message, now)
+    return policies.shown(policy, call.arguments(**policies.VERSION_IN_QUERY))
+
+Refused are: an etag that is not the current one (409), conditions below version 3, roles that
+Google does not have or does not grant on that kind of resource, and members that do not exist
+there. https://cloud.google.com/iam/docs/reference/rest/v1/Policy
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import secrets
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from localcloud.google.core.cel import condition_problem
+from localcloud.google.core.errors import GoogleError, invalid_argument
+from localcloud.google.core.hierarchy import of_route
+from localcloud.google.core.iam import ROLES
+from localcloud.google.core.messages import BYTES, INT32, STRING, message, repeated
+from localcloud.wire.routes import Route
+from localcloud.world import Binding, Expr, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from localcloud.google.core.api import Answer, Call, Handler
+    from localcloud.google.core.cloud import GoogleCloud
+    from localcloud.world import Google
+
+MAX_MEMBERS = 1500
+"""Of one policy, each as often as it stands there (https://cloud.google.com/iam/quotas)."""
+_VERSIONS = (0, 1, 3)
+_CONDITIONS = 3
+_MORE = "For more information, please refer to https://cloud.google.com/iam/docs/policies#versions."
+
+POLICY = {
+    "version": INT32,
+    "etag": BYTES,
+    "bindings": repeated(
+        message(
+            {
+                "role": STRING,
+                "members": repeated(STRING),
+                "condition": message(
+                    {
+                        "expression": STRING,
+                        "title": STRING,
+                        "description": STRING,
+                        "location": STRING,
+                    }
+                ),
+            }
+        )
+    ),
+}
+"""The fields of a Policy, to read one with `Call.message`."""
+_VERSION = "options.requested_policy_version"
+_POOL = re.compile(
+    r"projects/[^/]+/locations/global/workloadIdentityPools/[^/]+|[^/]+(/[^/]+)*?/workforcePools/[^/]+"
+)
+_EMAIL = re.compile(r"[^@\s:/]+@[^@\s:/]+")
+
+
+class Kind(StrEnum):
+    """Resources that have policies, by the service whose roles they take."""
+
+    PROJECT = "resourcemanager"
+    SERVICE_ACCOUNT = "iam"
+    BUCKET = "storage"
+    RUN_SERVICE = "run"
+
+
+class Holder(Protocol):
+    """A resource with a policy."""
+
+    iam_policy: Policy
+
+
+def routes(
+    path: str,
+    permissions: str,
+    kind: Kind,
+    find: Callable[[Call], Holder],
+    *,
+    read: str = "POST",
+    writers: tuple[str, ...] | None = None,
+) -> tuple[Route[Handler], ...]:
+    """google.iam.v1's three methods of the resource at `path`.
+
+    Args:
+        path: the template of the resource.
+        permissions: their permissions without the verb: ``iam.serviceAccounts``.
+        kind: what the resource is.
+        find: the resource of a call; raises its 404.
+        read: the HTTP method of getIamPolicy; POST has the options in the body, if it has one.
+        writers: the scopes of setIamPolicy, where they are not the service's.
+
+    """
+
+    def get(call: Call) -> Answer:
+        version = call.arguments(**{_VERSION: INT32}).get(_VERSION)
+        if version is None and read == "POST":
+            options = message({"requested_policy_version": INT32})
+            given = call.message({"options": options}).get("options", {})
+            version = given.get("requested_policy_version")
+        return shown(find(call).iam_policy, version or 0)
+
+    def put(call: Call) -> Answer:
+        given = call.message({"policy": message(POLICY), "update_mask": STRING})
+        if "policy" not in given:
+            raise invalid_argument("Policy is required.", "policy")
+        return shown(replace(call.cloud, find(call), kind, given["policy"], call.now), 3)
+
+    def test(call: Call) -> Answer:
+        wanted = call.message({"permissions": repeated(STRING)}).get("permissions", [])
+        find(call)
+        foreign = [p for p in wanted if not p.startswith(f"{kind}.") and kind is not Kind.PROJECT]
+        if foreign:
+            text = f"Permission {foreign[0]} is not valid for this resource."
+            raise invalid_argument(text, "permissions")
+        have = held(call, wanted)
+        return {"permissions": have} if have else {}
+
+    return (
+        Route(read, f"{path}:getIamPolicy", get, f"{permissions}.getIamPolicy"),
+        Route("POST", f"{path}:setIamPolicy", put, f"{permissions}.setIamPolicy", scopes=writers),
+        Route("POST", f"{path}:testIamPermissions", test),
+    )
+
+
+def shown(policy: Policy, version: int) -> dict[str, Any]:
+    """A Policy as JSON; below version 3 a conditional role is named after its condition.
+
+    https://cloud.google.com/iam/docs/troubleshooting-withcond
+    """
+    if version not in _VERSIONS:
+        raise invalid_argument(f"Invalid policy version: {version}.", "options")
+    conditional = any(binding.condition for binding in policy.bindings)
+    answer: dict[str, Any] = {"version": 3 if conditional and version == _CONDITIONS else 1}
+    bindings = [_binding(binding, plain=version != _CONDITIONS) for binding in policy.bindings]
+    if bindings:
+        return answer | {"etag": etag(policy), "bindings": bindings}
+    return {"etag": etag(policy)}
+
+
+def etag(policy: Policy) -> str:
+    """What must be sent back with a change: another one after every change, however made."""
+    if not policy.bindings and policy.etag == Policy.etag:
+        return Policy.etag
+    content = [policy.etag, [_binding(binding, plain=False) for binding in policy.bindings]]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+    return base64.b64encode(b"\x07\x06" + digest[:6]).decode()
+
+
+def replace(
+    cloud: GoogleCloud, holder: Holder, kind: Kind, given: Mapping[str, Any], now: float
+) -> Policy:
+    """Put a checked policy, read with `POLICY`, in place of the resource's; raises GoogleError."""
+    with cloud.world.lock:
+        current = holder.iam_policy
+        bindings = [
+            _checked(cloud.world.google, kind, current, entry)
+            for entry in given.get("bindings", [])
+            if entry.get("members")
+        ]
+        _check_size(bindings)
+        _check_versions(current, given, bindings)
+        fresh = Policy(bindings, secrets.token_hex(8), 3 if _conditional(bindings) else 1)
+        had = {grant for binding in current.bindings for grant in binding.grants()}
+        fresh.since = {
+            grant: current.since.get(grant, now)
+            for binding in bindings
+            for grant in binding.grants()
+            if grant not in had or grant in current.since
+        }
+        holder.iam_policy = fresh
+        return fresh
+
+
+def held(call: Call, wanted: Iterable[str]) -> list[str]:
+    """Which of the permissions the caller has on the resource that the route names."""
+    wanted = list(wanted)
+    if any("*" in permission for permission in wanted):
+        raise invalid_argument("Permissions with wildcards are not allowed.", "permissions")
+    target = of_route(call.google, call.parameters)
+    return [p for p in wanted if target is not None and call.allows(p, target)]
+
+
+def everywhere(google: Google) -> list[Policy]:
+    """Every policy of the world."""
+    holders: list[Holder] = [
+        *google.projects,
+        *google.service_accounts,
+        *google.buckets,
+        *google.services,
+    ]
+    return [holder.iam_policy for holder in holders]
+
+
+def _binding(binding: Binding, *, plain: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"role": binding.role, "members": list(binding.members)}
+    if binding.condition is None:
+        return shown
+    condition = {
+        "expression": binding.condition.expression,
+        "title": binding.condition.title,
+        "description": binding.condition.description,
+    }
+    condition = {name: text for name, text in condition.items() if text}
+    if not plain:
+        return shown | {"condition": condition}
+    digest = hashlib.sha256(json.dumps(condition, sort_keys=True).encode()).hexdigest()
+    return shown | {"role": f"{binding.role}_withcond_{digest[:20]}"}
+
+
+def _conditional(bindings: Iterable[Binding]) -> bool:
+    return any(binding.condition for binding in bindings)
+
+
+def _check_versions(current: Policy, given: Mapping[str, Any], bindings: Iterable[Binding]) -> None:
+    version = given.get("version", 0)
+    if version not in _VERSIONS:
+        raise invalid_argument(f"Invalid policy version: {version}.", "policy.version")
+    sent = given.get("etag", "")
+    if sent and _octets(sent) != _octets(etag(current)):
+        raise GoogleError(
+            "ABORTED",
+            "There were concurrent policy changes. Please retry the whole read-modify-write with "
+            f"exponential backoff. The request's ETag '{_escaped(sent)}' did not match the "
+            f"current policy's ETag '{_escaped(etag(current))}'.",
+        )
+    if sent and version < _CONDITIONS and _conditional(current.bindings):
+        text = (
+            f"Specified policy version ({version}) cannot be less than the existing policy "
+            f"version (3). {_MORE}"
+        )
+        raise invalid_argument(text, "policy.version")
+    if version < _CONDITIONS and _conditional(bindings):
+        text = f"Conditional role bindings need policy version 3, not {version}. {_MORE}"
+        raise invalid_argument(text, "policy.version")
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid_argument(
+            f"Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed for \"{text}\"",
+            "policy.etag",
+        ) from None
+
+
+def _escaped(text: str) -> str:
+    """An etag in the C escapes of Google's message."""
+    return "".join(f"\\{octet:03o}" for octet in _octets(text))
+
+
+def _check_size(bindings: Iterable[Binding]) -> None:
+    members = sum(len(binding.members) for binding in bindings)
+    if members > MAX_MEMBERS:
+        text = (
+            f"The number of members in the policy ({members:,}) is larger than the maximum "
+            f"allowed size {MAX_MEMBERS:,}."
+        )
+        raise invalid_argument(text, "policy")
+
+
+def _checked(google: Google, kind: Kind, current: Policy, entry: Mapping[str, Any]) -> Binding:
+    role = entry.get("role", "")
+    _check_role(kind, role)
+    known = {member for binding in current.bindings for member in binding.members}
+    members = [_member(google, kind, known, member) for member in entry["members"]]
+    return Binding(role, list(dict.fromkeys(members)), _condition(kind, role, members, entry))
+
+
+def _check_role(kind: Kind, role: str) -> None:
+    if re.fullmatch(r"(projects|organizations)/[^/]+/roles/[^/]+", role):
+        raise invalid_argument(f"Role ({role}) does not exist in the resource's hierarchy.", "role")
+    found = ROLES.get(role)
+    if found is None or not _grantable(kind, role, found.permissions):
+        raise invalid_argument(f"Role {role} is not supported for this resource.", "role")
+
+
+def _grantable(kind: Kind, role: str, permissions: Iterable[str]) -> bool:
+    legacy = role.startswith("roles/storage.legacy")
+    if kind is Kind.PROJECT:
+        return not legacy
+    if kind is Kind.BUCKET and role in BASIC_ROLES:
+        return False
+    prefix = "iam.serviceAccounts." if kind is Kind.SERVICE_ACCOUNT else f"{kind}."
+    return any(permission.startswith(prefix) for permission in permissions)
+
+
+BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
+
+
+def _condition(
+    kind: Kind, role: str, members: Iterable[str], entry: Mapping[str, Any]
+) -> Expr | None:
+    given = entry.get("condition")
+    if not given:
+        return None
+    if role in BASIC_ROLES or (kind is Kind.BUCKET and "legacy" in role):
+        raise invalid_argument(f"Conditions can't be set on the role {role}.", "condition")
+    if not {"allUsers", "allAuthenticatedUsers"}.isdisjoint(members):
+        text = "Conditions can't be set on bindings for allUsers or allAuthenticatedUsers."
+        raise invalid_argument(text, "condition")
+    if not given.get("title"):
+        raise invalid_argument("Condition title is required.", "condition.title")
+    problem = condition_problem(given.get("expression", ""))
+    if problem:
+        raise invalid_argument(
+            f"Condition expression is invalid: {problem}", "condition.expression"
+        )
+    return Expr(given["expression"], given["title"], given.get("description", ""))
+
+
+def _member(google: Google, kind: Kind, known: Iterable[str], member: str) -> str:
+    """The member as the policy keeps it; raises Google's 400 for one that there is not."""
+    if member in known:
+        return member
+    if member in ("allUsers", "allAuthenticatedUsers"):
+        if kind in (Kind.PROJECT, Kind.SERVICE_ACCOUNT):
+            text = (
+                "Principals of type allUsers and allAuthenticatedUsers cannot be added to this "
+                "resource."
+            )
+            raise invalid_argument(text, "members")
+        return member
+    prefix, _, rest = member.partition(":")
+    match prefix:
+        case "principal" | "principalSet":
+            _check_federated(google, prefix, member)
+            return member
+        case "serviceAccount" | "user" | "group" if _EMAIL.fullmatch(rest):
+            _check_exists(google, prefix, rest.lower())
+            return f"{prefix}:{rest.lower()}"
+        case "domain" if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", rest):
+            return member
+        case "projectOwner" | "projectEditor" | "projectViewer" if kind is Kind.BUCKET:
+            if google.project(rest) is not None:
+                return member
+    text = (
+        f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
+    )
+    raise invalid_argument(text, "members")
+
+
+def _check_exists(google: Google, prefix: str, email: str) -> None:
+    emails, word = {
+        "serviceAccount": ({a.email for a in google.service_accounts}, "Service account"),
+        "user": ({u.primary_email for u in google.users}, "User"),
+        "group": ({g.email for g in google.groups}, "Group"),
+    }[prefix]
+    if email not in emails:
+        raise invalid_argument(f"{word} {email} does not exist.", "members")
+
+
+def _check_federated(google: Google, prefix: str, member: str) -> None:
+    path = member.removeprefix(f"{prefix}://iam.googleapis.com/")
+    pool = _POOL.match(path)
+    if path == member or pool is None:
+        raise invalid_argument(f"Invalid {prefix} member ({member}).", "members")
+    if google.pool(pool[0]) is None:
+        text = (
+            f"Identity Pool does not exist ({pool[0]}). Please check that you specified a valid "
+            "resource name as returned in the `name` attribute in the configuration API."
+        )
+        raise invalid_argument(text, "members")
+    one, many = "/subject/.+", r"/(\*|group/.+|attribute\.[a-z0-9_]+/.+)"
+    if not re.fullmatch(one if prefix == "principal" else many, path[pool.end() :]):
+        raise invalid_argument(f"Invalid {prefix} member ({member}).", "members")
