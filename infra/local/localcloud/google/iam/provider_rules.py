@@ -38,11 +38,12 @@ _SHARED_ISSUERS = (
 def check_provider(message: Mapping[str, Any]) -> None:
     """Raise Google's 400 for a provider, by its fields in snake_case, that it would not take."""
     _check_kind(message)
-    if aws := message.get("aws"):
+    aws, oidc = message.get("aws"), message.get("oidc")
+    if aws is not None:
         _check_aws(aws)
-    if oidc := message.get("oidc"):
+    if oidc is not None:
         _check_oidc(oidc)
-    _check_mapping(message.get("attribute_mapping", {}), needed=bool(oidc))
+    _check_mapping(message.get("attribute_mapping", {}), needed=oidc is not None)
     _check_condition(message.get("attribute_condition", ""), oidc or {})
 
 
