@@ -174,13 +174,18 @@ def world(directory: Path, *, as_json: bool) -> None:
 @click.argument(
     "kind",
     required=False,
-    type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
+    type=click.Choice(
+        [
+            *("latency", "status", "reset", "truncated", "garbage"),
+            *("drip", "redirect", "refused", "tls"),
+        ]
+    ),
 )
 @click.option(
     "--seconds",
     type=float,
     default=None,
-    help="How long the answer is held back; 3 for KIND latency, else 0.",
+    help="How long the answer is held back, 3 for KIND latency, else 0; or drips, 10.",
 )
 @click.option(
     "--status",
@@ -208,7 +213,9 @@ def fault(
 ) -> None:
     """Spoil what a host answers while the local cloud runs.
 
-    HOST may hold a star. What is cached still serves: a token vended before, and the federated
+    HOST may hold a star; 127.0.0.1 is the identity endpoint, 169.254.169.254 every instance's
+    metadata. refused and tls hit connections: none comes about, or under a certificate that nobody
+    trusts. What is cached still serves: a token vended before, and the federated
     token behind it, hide a fault of those who made them until they are renewed. Set the fault
     before the first request, or ask for another grant or lifetime.
 
@@ -221,7 +228,7 @@ def fault(
         _admin(directory, "DELETE", "/faults")
     elif host is not None:
         if more["seconds"] is None:
-            more["seconds"] = 3.0 if kind == "latency" else 0.0
+            more["seconds"] = {"latency": 3.0, "drip": 10.0}.get(str(kind), 0.0)
         _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
     faults = _admin(directory, "GET", "/faults").json()
     for each in faults:
