@@ -1,7 +1,7 @@
 """`tokenvend local`: the embedded cloud with both functions, for development and demonstration.
 
 `up` keeps it running, `env` turns a shell into one of its callers, `world` shows what exists in it,
-`fault` gives it a bad day, and `demo` shows the whole job.
+`routes` what it serves, `fault` gives it a bad day, and `demo` shows the whole job.
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
@@ -26,6 +26,7 @@ from urllib.parse import quote
 import click
 import requests
 
+from tokenvend.cli.local_routes import routes
 from tokenvend.cli.local_texts import (
     CACHED_HIDES,
     DIRECTORY,
@@ -64,6 +65,9 @@ def local() -> None:
     \b
     Example: tokenvend local up
     """
+
+
+local.add_command(routes)
 
 
 @local.command()

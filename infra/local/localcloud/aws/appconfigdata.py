@@ -114,7 +114,7 @@ def _serve(request: Request, accounts: Accounts, profiles: Profiles) -> Response
             return _latest(request, accounts, profiles, arn)
         case _:
             text = "The embedded cloud serves no such operation."
-            raise ServiceError(501, "UnknownOperationException", text)
+            raise ServiceError(405, "UnknownOperationException", text)
 
 
 def _start(request: Request, accounts: Accounts, profiles: Profiles, arn: str) -> Response:

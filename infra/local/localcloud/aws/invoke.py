@@ -76,7 +76,7 @@ def _target(request: Request, functions: Functions, accounts: Accounts) -> _Targ
         raise _InvokeError(status, _REFUSALS[refused.reason], str(refused)) from None
     path = _PATH.fullmatch(request.path)
     if path is None or request.method != "POST":
-        raise _InvokeError(501, "NotImplemented", "The embedded cloud serves Invoke alone.")
+        raise _InvokeError(405, "NotImplemented", "The embedded cloud serves Invoke alone.")
     match = _NAME.fullmatch(unquote(path[1]))
     if match is None:
         raise _InvokeError(400, "ValidationException", "functionName is not a function's name")
