@@ -6,19 +6,22 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from localcloud.aws import AccessKey, Accounts, sites
+from localcloud.aws import AccessKey, Accounts, load, sites
 from localcloud.wire.faults import Clock
 from localcloud.wire.web import Headers, Request, Response, Router
-from localcloud.world import World
+from localcloud.world import AwsPolicy, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from localcloud.aws import Template
 
 REGION = "us-east-1"
 ACCOUNT = "111122223333"
@@ -26,9 +29,34 @@ STS = f"sts.{REGION}.amazonaws.com"
 IDENTITY = "/?Action=GetCallerIdentity&Version=2011-06-15"
 
 
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+PROVIDER = (
+    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/aws-p"
+)
+
+
+def own_template(**parameters: str) -> Template:
+    """What the repository's template deploys, its role named as in the embedded cloud."""
+    given = {"GoogleProvider": PROVIDER, "RoleName": "tokenvend", **parameters}
+    return load(TEMPLATE, given, account=ACCOUNT, region=REGION)
+
+
+def permit(world: World, role: str, action: str | list[str], resource: str) -> World:
+    """The world after somebody gave one of its roles a further permission."""
+    found = world.aws.role(role)
+    assert found is not None
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    found.policies.append(AwsPolicy("further", document))
+    return world
+
+
 @dataclass
 class Lab:
-    """AWS STS over the default world; `clock.skew` makes the cloud's time another than ours."""
+    """AWS STS over the default world and the template's role.
+
+    `clock.skew` makes the cloud's time another than ours.
+    """
 
     clock: Clock
     accounts: Accounts
@@ -41,6 +69,7 @@ class Lab:
 def new_lab() -> Lab:
     clock = Clock()
     accounts = Accounts(World.load().aws, clock)
+    accounts.deploy(own_template().roles)
     return Lab(clock, accounts, Router(sites(accounts)))
 
 

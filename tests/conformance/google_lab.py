@@ -152,7 +152,8 @@ class Lab:
 
     def key(self, role: str = "tokenvend", session: str = "f", seconds: int = 3600) -> AccessKey:
         """A session of a role."""
-        return self.accounts.session(role, session, seconds=seconds)
+        arn = f"arn:aws:iam::{self.world.aws.account}:role/{role}"
+        return self.accounts.issue(arn, session, seconds=seconds)
 
     def jwt(self, name: str = "tokenvend", lifetime: int = 3600, **claims: Any) -> str:
         """An Entra token of a managed identity for Google's provider."""

@@ -270,7 +270,7 @@ def test_a_header_that_botocore_never_signs_may_be_signed(lab: Lab) -> None:
 
 
 ANSWERS: list[tuple[str, str, int, str]] = [
-    ("another action", "/?Action=GetSessionToken&Version=2011-06-15", 400, "InvalidAction"),
+    ("another action", "/?Action=GetFederationToken&Version=2011-06-15", 400, "InvalidAction"),
     ("another version", "/?Action=GetCallerIdentity&Version=2010-05-08", 400, "InvalidAction"),
     ("no version", "/?Action=GetCallerIdentity", 400, "InvalidAction"),
     ("no action", "/?Version=2011-06-15", 400, "MissingAction"),
@@ -302,4 +302,4 @@ def test_each_endpoint_takes_its_own_region_only(lab: Lab) -> None:
     assert lab.fetch(signed(key, host=regional, region="eu-west-1")).status == 200
     assert code(lab.fetch(signed(key, host=regional))) == MISMATCH
     assert lab.fetch(signed(key, host="sts.amazonaws.com")).status == 200
-    assert lab.fetch(signed(key, host="sts.moon-1.amazonaws.com")).status == 405
+    assert lab.fetch(signed(key, host="sts.moon-1.amazonaws.com")).status == 501

@@ -91,7 +91,7 @@ def test_an_alias_is_the_routes_target() -> None:
     assert hurried.function == f"{template.functions[0].arn}:live"
     assert hurried.timeout == 0.1
     assert template.functions[0].aliases == ("live",)
-    assert template.function(hurried.function) is template.functions[0]
+    assert template.target(hurried.function) == (template.functions[0], "live")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,8 @@ def test_the_default_route_takes_what_no_other_does() -> None:
         ("!Equals [!Ref Policy, y]", "yes"),
         ("!Equals [!Ref Policy, z]", "no"),
         ("!Not [!Equals [!Ref Policy, z]]", "yes"),
+        ("!And [!Equals [!Ref Policy, y], !Equals [a, b]]", "no"),
+        ("!Or [!Equals [!Ref Policy, y], !Equals [a, b]]", "yes"),
     ],
 )
 def test_a_condition_decides_between_two_values(tmp_path: Path, condition: str, value: str) -> None:
@@ -195,6 +197,6 @@ def test_a_condition_decides_between_two_values(tmp_path: Path, condition: str, 
 def test_a_condition_of_another_form_is_an_error(tmp_path: Path) -> None:
     text = APP.read_text().replace("LAB_API: !Ref Api", "LAB_API: !If [Asked, a, b]")
     path = tmp_path / "template.yaml"
-    path.write_text(f"Conditions:\n  Asked: !Or [!Equals [a, a], !Equals [b, b]]\n{text}")
+    path.write_text(f"Conditions:\n  Asked: !Contains [[a], a]\n{text}")
     with pytest.raises(TemplateError, match="condition Asked"):
         read(path, GoogleProvider="x", Policy="y")

@@ -19,6 +19,7 @@ from localcloud.cloud import Cloud
 from localcloud.wire.faults import Fault, Kind
 from localcloud.wire.web import Headers, Request, Response
 from localcloud.world import World
+from tests.conformance.aws_lab import own_template
 from tokenvend.deadline import Deadline
 from tokenvend.errors import (
     DeadlineExceeded,
@@ -47,6 +48,10 @@ STORE = "acme-conf.azconfig.io"
 ACCOUNT = "acme0.blob.core.windows.net"
 SSM = "ssm:/tokenvend/policy"
 APPCONFIG = "appconfig:tokenvend/prod/policy"
+SSM_ARN = "arn:aws:ssm:us-east-1:111122223333:parameter/tokenvend/"
+APP_ARN = (
+    "arn:aws:appconfig:us-east-1:111122223333:application/tokenvend/environment/prod/configuration/"
+)
 KEY_VALUE = f"azure-appconfig:https://{STORE}/tokenvend%3Apolicy?label=prod"
 BLOB = f"azure-blob:https://{ACCOUNT}/conf/policy.toml"
 ALL = [SSM, APPCONFIG, KEY_VALUE, BLOB]
@@ -78,6 +83,11 @@ NEWER = policy_for("reporting")
 def lab(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     directory = tmp_path_factory.mktemp("policy-sources")
     with Cloud(World.load(), directory, functions=()) as running:
+        # The function's role as the template makes it, for each source in turn.
+        sources = [f"{arn}{end}" for arn in (SSM_ARN, APP_ARN) for end in ("policy", "other")]
+        roles = [own_template(PolicyArn=arn).roles[0] for arn in sources]
+        roles[0].policies += [policy for role in roles[1:] for policy in role.policies]
+        running.accounts.deploy([roles[0]])
         yield running
 
 
@@ -200,6 +210,22 @@ def test_a_name_that_does_not_exist_is_told_apart(
     with pytest.raises(UpstreamRefused) as refused:
         reader(lab, setting, tmp_path)()
     assert "NotFound" in refused.value.cause or "status 404" in refused.value.cause
+
+
+@pytest.mark.parametrize("setting", [SSM, APPCONFIG])
+def test_the_function_reads_what_its_template_names_and_nothing_else(
+    lab: Cloud, setting: str, tmp_path: Path
+) -> None:
+    elsewhere = {SSM: f"{SSM_ARN}policy2", APPCONFIG: f"{APP_ARN}other"}[setting]
+    named = lab.accounts.role("tokenvend")
+    assert named is not None
+    lab.accounts.deploy(own_template(PolicyArn=elsewhere).roles)
+    try:
+        with pytest.raises(UpstreamRefused) as refused:
+            reader(lab, setting, tmp_path)()
+    finally:
+        lab.accounts.deploy([named])
+    assert "AccessDeniedException" in refused.value.cause
 
 
 @dataclass

@@ -16,12 +16,14 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from localcloud import aws
 from localcloud.cloud import ROOT, Cloud
 from localcloud.world import World
 from tests.callers import Caller, session
 from tests.canary import logs_of
+from tests.conformance.aws_lab import permit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +67,12 @@ def wide(
     known: aws.Template,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cloud]:
-    others = [known.apis[0].rest_domain, known.functions[0].url_domain]
+    others = [known.apis[0].rest_domain, known.functions[0].url.domain]
+    # Beside its alias, etl may invoke the function itself and its URL.
+    actions = ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
+    world = permit(World.load(), "etl", actions, known.functions[0].arn)
     with Cloud(
-        World.load(),
+        world,
         tmp_path_factory.mktemp("wide"),
         functions=("aws",),
         root=template.parent,
@@ -103,7 +108,7 @@ def test_a_rest_api_answers_errors_as_problems(wide: Cloud, known: aws.Template)
 
 
 def test_a_function_url_vends(wide: Cloud, known: aws.Template) -> None:
-    url = f"https://{known.functions[0].url_domain}/v1/grants"
+    url = f"https://{known.functions[0].url.domain}/v1/grants"
     answer = signed(wide, "GET", url, "lambda")
     assert answer.status_code == 200
     assert answer.json()["caller"]["id"] == ETL_ROLE
@@ -119,8 +124,9 @@ def test_the_gateways_that_the_operator_did_not_name_are_not_believed(tmp_path: 
     assert answer.status_code == 401
 
 
-def invoke(cloud: Cloud, qualifier: str | None, payload: Any) -> dict[str, Any]:
-    environment = cloud.environment_for("etl")
+def invoke(cloud: Cloud, qualifier: str | None, payload: Any, name: str = "") -> dict[str, Any]:
+    """Invoke an alias as the role that may, or as the one that is named."""
+    environment = cloud.environment_for(name or qualifier or "etl")
     client = boto3.client(
         "lambda",
         region_name="us-east-1",
@@ -131,9 +137,9 @@ def invoke(cloud: Cloud, qualifier: str | None, payload: Any) -> dict[str, Any]:
         config=Config(proxies={"https": environment["HTTPS_PROXY"]}, retries={"max_attempts": 0}),
     )
     assert cloud.lambdas is not None
-    name = cloud.lambdas.template.functions[0].name
+    function = cloud.lambdas.template.functions[0].name
     extra = {"Qualifier": qualifier} if qualifier else {}
-    answer = client.invoke(FunctionName=name, Payload=json.dumps(payload).encode(), **extra)
+    answer = client.invoke(FunctionName=function, Payload=json.dumps(payload).encode(), **extra)
     return {"error": answer.get("FunctionError"), "payload": json.load(answer["Payload"])}
 
 
@@ -142,6 +148,34 @@ def test_a_direct_invoke_of_a_granted_alias_vends(wide: Cloud) -> None:
     assert answer["error"] is None
     assert answer["payload"]["service_account"] == LANDING
     assert answer["payload"]["token_type"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("caller", "alias"), [("stranger", "etl"), ("etl", "stranger"), ("stranger", None)]
+)
+def test_nobody_invokes_what_is_anothers(wide: Cloud, caller: str, alias: str | None) -> None:
+    """A stranger invoked the alias etl, and was given etl's token."""
+    with pytest.raises(ClientError) as refused:
+        invoke(wide, alias, {"operation": "access-token"}, name=caller)
+    assert wide.lambdas is not None
+    arn = wide.lambdas.template.functions[0].arn + (f":{alias}" if alias else "")
+    assert refused.value.response["Error"] == {
+        "Code": "AccessDeniedException",
+        "Message": f"User: arn:aws:sts::111122223333:assumed-role/{caller}/local is not authorized "
+        f"to perform: lambda:InvokeFunction on resource: {arn} because no identity-based policy "
+        "allows the lambda:InvokeFunction action",
+    }
+    status = refused.value.response["ResponseMetadata"]["HTTPStatusCode"]
+    assert status == 403
+
+
+def test_a_function_url_is_closed_to_who_may_call_the_api_alone(
+    wide: Cloud, known: aws.Template
+) -> None:
+    url = f"https://{known.functions[0].url.domain}/v1/grants"
+    answer = signed(wide, "GET", url, "lambda", name="stranger")
+    assert answer.status_code == 403
+    assert answer.json()["Message"].startswith("Forbidden. For troubleshooting Function URL")
 
 
 @pytest.mark.parametrize(

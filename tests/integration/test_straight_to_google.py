@@ -21,6 +21,7 @@ from google.auth.transport.requests import Request
 from localcloud.cloud import Cloud
 from localcloud.world import World
 from tests.callers import session
+from tests.conformance.aws_lab import own_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +39,10 @@ REJECTED = (
 
 def aws_callers() -> list[str]:
     aws = World.load().aws
-    return [user.user_name for user in aws.users] + [role.role_name for role in aws.roles]
+    # The function's role is no part of the world: it comes from the template.
+    return (
+        [FUNCTION] + [user.user_name for user in aws.users] + [role.role_name for role in aws.roles]
+    )
 
 
 def azure_callers() -> list[str]:
@@ -54,6 +58,7 @@ def others(names: list[str]) -> list[str]:
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The clouds without the functions, which nobody asks here."""
     with Cloud(World.load(), tmp_path_factory.mktemp("straight"), functions=()) as running:
+        running.accounts.deploy(own_template().roles)
         yield running
 
 

@@ -19,6 +19,7 @@ from localcloud.aws import Accounts, sites
 from localcloud.wire.faults import Clock as CloudClock
 from localcloud.wire.web import Router
 from localcloud.world import World
+from tests.conformance.aws_lab import own_template
 from tests.unit.issuing import NOW, Clock, deadline
 from tests.unit.sending import Embedded, Script, script
 from tokenvend.deadline import Deadline
@@ -389,6 +390,7 @@ class Aws:
     def __init__(self) -> None:
         clock = CloudClock()
         self.accounts = Accounts(World.load().aws, clock)
+        self.accounts.deploy(own_template().roles)
         self.now = clock
         self.sender = Embedded(Router(sites(self.accounts)))
 

@@ -17,15 +17,16 @@ import secrets
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from localcloud import aws, azure, google, network, outages
+from localcloud import aws, azure, google, network
 from localcloud.wire import admin
 from localcloud.wire.faults import Clock, Faults
 from localcloud.wire.net import Authority, Proxy
 from localcloud.wire.web import Request, Response, Router, Server, Site
-from localcloud.workloads import ADDRESSES, Machine, Machines
+from localcloud.workloads import Machine, Machines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -86,13 +87,12 @@ class Cloud:
         self.directory = directory.resolve()
         self.clock = Clock()
         self.router = Router()
-        self.faults = Faults(
-            self.router, lambda request, status: outages.answer(request, status, self.clock())
-        )
+        self.faults = Faults(self.router)
         self.accounts = aws.Accounts(world.aws, self.clock)
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
-        self.google = google.GoogleCloud(world, self.clock, self._internet, self.audit)
+        # Google's stand-in reaches the others by way of the faults, as it would over the internet.
+        self.google = google.GoogleCloud(world, self.clock, self.faults, self.audit)
         self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
         self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)
         self.identity: azure.IdentityEndpoint
@@ -171,25 +171,6 @@ class Cloud:
     def _url(self, cloud: str) -> dict[str, str]:
         return {"TOKENVEND_URL": str(self.endpoints[cloud])} if cloud in self.endpoints else {}
 
-    def _addressed(self, site: Site, address: str) -> Site:
-        """A site by its port as by its address: its faults are set for the address."""
-        behind = self.faults.before(site)
-
-        def serve(request: Request) -> Response:
-            # No web page reads it by DNS rebinding.
-            if request.host not in (address, "127.0.0.1"):
-                return Response(404)
-            return behind(replace(request, host=address))
-
-        return serve
-
-    def _internet(self, request: Request) -> Response:
-        """How one cloud reaches another: by way of the faults; 502 when no answer comes."""
-        try:
-            return self.faults(request)
-        except ConnectionError:
-            return Response(502)
-
     def _claim_directory(self) -> None:
         """Make the directory, and hold it until we stop."""
         lock = self.directory / "lock"
@@ -219,25 +200,26 @@ class Cloud:
             self.entra,
             self.identity,
             person=lambda name: google.environment_of(self.google, name),
-            serve=lambda site, address: self._serve(self._addressed(site, address)).port,
+            serve=lambda site: self._serve(self.faults.before(site)).port,
             directory=self.directory / POD_TOKENS,
         )
         self._running.callback(self.machines.stop)
         relayed = {f"127.0.0.1:{self.identity.port}": self.identity.port}
-        self._proxy = Proxy(self.router.knows, server.port, relayed, self.faults.refuses).start()
+        self._proxy = Proxy(self.router.knows, server.port, relayed).start()
         self._running.callback(self._proxy.stop)
         self.endpoints |= {"proxy": self._proxy.url, "ca_bundle": str(self._bundle)}
 
     def _start_clouds(self) -> None:
         self.router.add(google.sites(self.google))
-        self.router.add(aws.sites(self.accounts))
-        self.router.add(azure.sites(self.entra, self._internet))
+        self.router.add(aws.sites(self.accounts, fetch=self.faults))
+        self.router.add(azure.sites(self.entra, self.faults))
         self.router.add(self.machines.sites())
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
         self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
 
     def _start_lambda(self) -> None:
         template = self._template()
+        self.accounts.deploy(template.roles)
         self.lambdas = aws.Functions(
             template,
             self.accounts,
@@ -247,7 +229,7 @@ class Cloud:
         )
         self._running.callback(self.lambdas.stop)
         self.lambdas.start()
-        self.router.add(aws.sites(self.accounts, self.lambdas))
+        self.router.add(aws.sites(self.accounts, self.lambdas, fetch=self.faults))
         self._open_doors("aws", template.apis[0].domain)
 
     def _template(self) -> aws.Template:
@@ -268,12 +250,17 @@ class Cloud:
         names = aws.declared(path)
         # A template takes of this what it declares; what a caller of ours gives, it must declare.
         given = {k: v for k, v in known.items() if k in names} | self._parameters
-        place = {"account": aws_world.account, "region": aws_world.region}
-        template = aws.load(path, given, **place)
+        read = partial(
+            aws.load,
+            account=aws_world.account,
+            region=aws_world.region,
+            kept=self.directory / "expanded.json",
+        )
+        template = read(path, given)
         if OTHER_DOORS in names - given.keys():
             # The function believes events of the doors it is told of, and no others.
             given[OTHER_DOORS] = ",".join(template.other_api_ids)
-            template = aws.load(path, given, **place)
+            template = read(path, given)
         return template.with_aliases(aws_world.function_aliases)
 
     def _policy_on_aws(self) -> str:
@@ -299,7 +286,7 @@ class Cloud:
         )
         self._running.callback(host.stop)
         self.function_app = host.start()
-        self.router.add(azure.sites(self.entra, self._internet, host))
+        self.router.add(azure.sites(self.entra, self.faults, host))
         self._open_doors("azure", host.host)
 
     def _open_doors(self, cloud: str, host: str) -> None:
@@ -315,9 +302,7 @@ class Cloud:
         }
 
     def _serve(self, site: Site, authority: Authority | None = None) -> Server:
-        tls = None
-        if authority:
-            tls = authority.server_context(self.router.knows, self.faults.spoils_tls)
+        tls = authority.server_context(self.router.knows) if authority else None
         server = Server(site, tls).start()
         self._running.callback(server.stop)
         return server
@@ -329,7 +314,7 @@ class Cloud:
             self.environment_for,
             self.faults,
             self.clock,
-            lambda: [*self.router.hosts, *ADDRESSES],
+            lambda: self.router.hosts,
             self.world,
         )
         server = self._serve(site)

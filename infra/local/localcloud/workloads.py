@@ -38,10 +38,6 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AKS_TOKEN_SECONDS = 3600
 
 
-ADDRESSES = ("127.0.0.1", METADATA, instances.TASK_ADDRESS, instances.POD_ADDRESS)
-"""Where machines find their identity: App Service's endpoint on loopback, and link-local ones."""
-
-
 class Place(StrEnum):
     """What a workload runs on; ValueError for anything else."""
 
@@ -91,7 +87,7 @@ class Machines:
         entra: Azure's.
         identity: App Service's identity endpoint.
         person: the variables of a person's shell, by name.
-        serve: starts a server for the site of an address and returns its loopback port.
+        serve: starts a server for a site and returns its loopback port.
         directory: where the pods' token files lie.
 
     """
@@ -104,7 +100,7 @@ class Machines:
         identity: IdentityEndpoint,
         *,
         person: Callable[[str], Mapping[str, str]],
-        serve: Callable[[Site, str], int],
+        serve: Callable[[Site], int],
         directory: Path,
     ) -> None:
         self._world = world
@@ -141,7 +137,7 @@ class Machines:
         """
         cloud, _, bare = name.rpartition(":")
         world = self._world
-        if cloud in {"", "aws"} and world.aws.role(bare) is not None:
+        if cloud in {"", "aws"} and self._accounts.role(bare) is not None:
             return self._of_role(bare, Place(on or Place.LAMBDA))
         if cloud in {"", "aws"} and world.aws.user(bare) is not None:
             key = self._accounts.user(bare)
@@ -179,13 +175,13 @@ class Machines:
 
     def _aws(self, role: str, place: Place) -> Machine:
         if place is Place.EC2:
-            port = self._serve(instances.Instance(self._accounts, role).site, instances.ADDRESS)
+            port = self._serve(instances.Instance(self._accounts, role).site)
             variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"}
             # An instance's environment names no region; the metadata does.
             return Machine("aws", variables, _plain(instances.ADDRESS, port))
         if place is Place.ECS:
             task = instances.Task(self._accounts, role)
-            port = self._serve(task.site, instances.TASK_ADDRESS)
+            port = self._serve(task.site)
             variables = {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{task.path}",
                 "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
@@ -193,7 +189,7 @@ class Machines:
             }
             return Machine("aws", variables, _plain(instances.TASK_ADDRESS, port))
         pod = instances.PodIdentity(self._accounts, role, self.eks)
-        port = self._serve(pod.site, instances.POD_ADDRESS)
+        port = self._serve(pod.site)
         file = self._projected.file(f"eks-{role}", instances.POD_TOKEN_SECONDS, pod.token)
         variables = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{instances.POD_PATH}",
@@ -206,7 +202,7 @@ class Machines:
     def _azure(self, name: str, place: Place) -> Machine:
         identity = self._entra.identity(name)
         if place is Place.VM:
-            port = self._serve(vm_metadata(self._entra, name), METADATA)
+            port = self._serve(vm_metadata(self._entra, name))
             return Machine("azure", {}, _plain(METADATA, port))
         pod = Pod(name)
         if not any(

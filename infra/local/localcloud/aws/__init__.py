@@ -6,30 +6,25 @@ router needs.
 
 from __future__ import annotations
 
-from functools import cache
+import re
 from typing import TYPE_CHECKING
 
-from botocore.session import Session
-
-from localcloud.aws import appconfigdata, gateway, invoke, ssm, sts
-from localcloud.aws.accounts import (
-    FUNCTION_ROLE,
-    AccessKey,
-    Accounts,
-    Principal,
-    UnknownIdentityError,
-)
+from localcloud.aws import appconfigdata, function_url, gateway, invoke, ssm, sts
+from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
 from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
 from localcloud.aws.ssm import Parameters
+from localcloud.aws.sts.query import unreachable
 from localcloud.aws.template import Function, Template, TemplateError, declared, load
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
     from localcloud.wire.web import Site
 
 __all__ = [
     "FUNCTION_ROLE",
+    "SERVICES",
     "AccessKey",
     "Accounts",
     "Function",
@@ -49,12 +44,34 @@ __all__ = [
     "sites",
 ]
 
+# The name that the stack gives the function's role, so that the role may assume itself.
+FUNCTION_ROLE = "tokenvend"
+SERVICES = (
+    sts.SERVICE,
+    gateway.SERVICE,
+    function_url.SERVICE,
+    invoke.SERVICE,
+    ssm.SERVICE,
+    appconfigdata.SERVICE,
+)
+_REGION = re.compile(
+    r"sts\.((?:af|ap|ca|cn|eu|il|me|mx|sa|us)(?:-gov)?"
+    r"-(?:central|north|northeast|northwest|south|southeast|southwest|east|west)-[1-9])"
+    r"\.amazonaws\.com"
+)
 
-def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, Site]:
-    """Hostnames to sites: STS at every endpoint, and every door to a function."""
-    table: dict[str, Site] = {"sts.amazonaws.com": sts.site(accounts, sts.GLOBAL_REGION)}
-    for region in _regions():
-        table[f"sts.{region}.amazonaws.com"] = sts.site(accounts, region)
+
+def sites(
+    accounts: Accounts, functions: Functions | None = None, *, fetch: Site = unreachable
+) -> dict[str, Site]:
+    """Hostnames to sites: STS at every endpoint, and every door to a function.
+
+    `fetch` reaches the issuers of web identities.
+    """
+    table: dict[str, Site] = {
+        "sts.amazonaws.com": sts.site(accounts, sts.GLOBAL_REGION, fetch),
+        "sts.*.amazonaws.com": _regional(accounts, fetch),
+    }
     if functions is None:
         return table
     template = functions.template
@@ -63,7 +80,7 @@ def sites(accounts: Accounts, functions: Functions | None = None) -> dict[str, S
         table[api.domain] = gateway.http_api(api, functions, accounts)
         table[api.rest_domain] = gateway.rest_api(api, functions, accounts)
     for function in template.functions:
-        table[function.url_domain] = gateway.function_url(function, functions, accounts)
+        table[function.url.domain] = function_url.site(function, functions, accounts)
     return table
 
 
@@ -74,7 +91,13 @@ def configuration_sites(
     return {**ssm.sites(accounts, parameters), **appconfigdata.sites(accounts, profiles)}
 
 
-@cache
-def _regions() -> tuple[str, ...]:
-    """Every region that has an STS endpoint; reading botocore's tables takes a while."""
-    return tuple(Session().get_available_regions("sts"))
+def _regional(accounts: Accounts, fetch: Site) -> Site:
+    """STS at each region's own endpoint; what has not the shape of a region has none."""
+
+    def serve(request: Request) -> Response:
+        match = _REGION.fullmatch(request.host.lower())
+        if match is None:
+            return Response.json(501, {"error": f"no stand-in serves {request.host}"})
+        return sts.site(accounts, match[1], fetch)(request)
+
+    return serve

@@ -2,7 +2,8 @@
 
 Keys are random and made on demand; the world file holds none. Every temporary session carries a
 token and an end, and is forgotten a while after it, so that an expired session is told apart from
-an unknown key as AWS does.
+an unknown key as AWS does. Roles are the world's and those of the deployed template; what each may
+do stands in their policies alone.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from localcloud.aws import iam
+from localcloud.world import AwsUser, WorldError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from localcloud.world import Aws
+    from localcloud.world import Aws, AwsRole
 
-# The role whose sessions run the function; like a role that trusts itself, it may assume itself.
-FUNCTION_ROLE = "tokenvend"
 REMEMBERED = 24 * 3600
 _ROLE_ARN = re.compile(r"arn:aws:iam::(\d{12}):role(/(?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
 
@@ -35,15 +37,25 @@ class Principal:
     """Who a key belongs to.
 
     `user_id` is `AIDA…` for a user and `AROA…:session` for an assumed role; `role` is the role's
-    name, empty for a user.
+    name, empty for a user, and `role_arn` its ARN; `tags` are the session's, of which `transitive`
+    go on to the next session.
     """
 
     account: str
     arn: str
     user_id: str
     role: str = ""
+    role_arn: str = ""
     session: str = ""
     source_identity: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    transitive: tuple[str, ...] = ()
+
+    @property
+    def requester(self) -> iam.Requester:
+        """The principal as policies name it."""
+        names = (self.arn, self.role_arn) if self.role else (self.arn,)
+        return iam.Requester(iam.Kind.AWS, names, self.account)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class AccessKey:
     secret: str = field(repr=False)
     principal: Principal
     token: str = field(default="", repr=False)
+    issued: float = 0.0
     expires: float | None = None
 
     def environment(self) -> dict[str, str]:
@@ -63,14 +76,55 @@ class AccessKey:
 
 
 class Accounts:
-    """The world's account and every key that was issued; keys of foreign accounts too."""
+    """The world's account and every key that was issued; keys of foreign accounts too.
+
+    Raises WorldError for a policy of the world that IAM would refuse.
+    """
 
     def __init__(self, aws: Aws, clock: Callable[[], float]) -> None:
         self.aws = aws
         self.clock = clock
+        self._deployed: dict[str, AwsRole] = {}
         self._keys: dict[str, AccessKey] = {}
         self._users: dict[str, AccessKey] = {}
         self._lock = threading.Lock()
+        try:
+            for user in aws.users:
+                _policies(user)
+            for role in aws.roles:
+                _policies(role)
+                trust(role)
+        except iam.PolicyError as refused:
+            raise WorldError(f"aws: {refused}") from refused
+
+    def deploy(self, roles: Iterable[AwsRole]) -> None:
+        """Create or replace the roles of a stack."""
+        with self._lock:
+            self._deployed.update({role.role_name: role for role in roles})
+
+    def role(self, name: str) -> AwsRole | None:
+        """The role of this name, of the stack or of the world."""
+        return self._deployed.get(name) or self.aws.role(name)
+
+    def role_of(self, arn: str) -> AwsRole | None:
+        """The account's role of this ARN."""
+        match = _ROLE_ARN.fullmatch(arn)
+        role = self.role(match[3]) if match and match[1] == self.aws.account else None
+        return role if role is not None and self.role_arn(role) == arn else None
+
+    def role_arn(self, role: AwsRole) -> str:
+        """The ARN of a role of this account."""
+        return f"arn:aws:iam::{self.aws.account}:role{role.path}{role.role_name}"
+
+    def policies(self, principal: Principal) -> list[iam.Policy]:
+        """What an identity's own policies say; none for one that has been deleted."""
+        if principal.account != self.aws.account:
+            return []
+        if principal.role:
+            role = self.role_of(principal.role_arn)
+            return _policies(role) if role else []
+        user = self.aws.user(principal.arn.rpartition("/")[2])
+        return _policies(user) if user else []
 
     def find(self, key_id: str) -> AccessKey | None:
         """The key of this id, expired or not."""
@@ -86,20 +140,26 @@ class Accounts:
         principal = Principal(self.aws.account, arn, _unique_id("AIDA", arn))
         with self._lock:
             if name not in self._users:
-                self._users[name] = _new_key("AKIA", principal)
+                self._users[name] = _new_key("AKIA", principal, self.clock())
                 self._keys[self._users[name].id] = self._users[name]
             return self._users[name]
 
     def session(self, role_name: str, session_name: str, *, seconds: int = 3600) -> AccessKey:
-        """A session of a role of the world, `seconds` long; raises UnknownIdentityError."""
-        role = self.aws.role(role_name)
+        """A session of a role of the account, `seconds` long; raises UnknownIdentityError."""
+        role = self.role(role_name)
         if role is None:
             raise UnknownIdentityError(f"the world has no AWS role {role_name!r}")
-        arn = f"arn:aws:iam::{self.aws.account}:role{role.path}{role.role_name}"
-        return self.issue(arn, session_name, seconds=seconds)
+        return self.issue(self.role_arn(role), session_name, seconds=seconds)
 
     def issue(
-        self, role_arn: str, session_name: str, *, seconds: int = 3600, source_identity: str = ""
+        self,
+        role_arn: str,
+        session_name: str,
+        *,
+        seconds: int = 3600,
+        source_identity: str = "",
+        tags: Mapping[str, str] | None = None,
+        transitive: tuple[str, ...] = (),
     ) -> AccessKey:
         """A session of any role, of a foreign account too; asks nobody's permission."""
         match = _ROLE_ARN.fullmatch(role_arn)
@@ -112,25 +172,25 @@ class Accounts:
             arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
             user_id=f"{_unique_id('AROA', role_arn)}:{session_name}",
             role=name,
+            role_arn=role_arn,
             session=session_name,
             source_identity=source_identity,
+            tags=dict(tags or {}),
+            transitive=transitive,
         )
+        return self._temporary(principal, seconds)
+
+    def renew(self, principal: Principal, *, seconds: int) -> AccessKey:
+        """A temporary key of a user (GetSessionToken)."""
+        return self._temporary(principal, seconds)
+
+    def _temporary(self, principal: Principal, seconds: int) -> AccessKey:
         now = self.clock()
-        key = _new_key("ASIA", principal, expires=now + seconds)
+        key = _new_key("ASIA", principal, now, expires=now + seconds)
         with self._lock:
             self._forget(now - REMEMBERED)
             self._keys[key.id] = key
         return key
-
-    def may_assume(self, principal: Principal, role_arn: str) -> bool:
-        """Whether a role of this account trusts the principal: users, and the function itself."""
-        match = _ROLE_ARN.fullmatch(role_arn)
-        if match is None or match[1] != self.aws.account or principal.account != match[1]:
-            return False
-        role = self.aws.role(match[3])
-        if role is None or role.path != match[2]:
-            return False
-        return not principal.role or principal.role == match[3] == FUNCTION_ROLE
 
     def _forget(self, before: float) -> None:
         old = [k for k, v in self._keys.items() if v.expires is not None and v.expires < before]
@@ -138,12 +198,34 @@ class Accounts:
             del self._keys[key_id]
 
 
-def _new_key(prefix: str, principal: Principal, *, expires: float | None = None) -> AccessKey:
+def trust(role: AwsRole) -> iam.Policy:
+    """A role's trust policy; raises PolicyError."""
+    name = f"the trust policy of {role.role_name}"
+    return iam.read(role.assume_role_policy_document, name, resource=True, trust=True)
+
+
+def _policies(identity: AwsUser | AwsRole) -> list[iam.Policy]:
+    name = identity.user_name if isinstance(identity, AwsUser) else identity.role_name
+    unknown = [arn for arn in identity.managed_policy_arns if arn not in iam.AWS_MANAGED]
+    if unknown:
+        raise iam.PolicyError(f"{name}: the managed policy {unknown[0]} is not known here")
+    inline = [
+        iam.read(each.policy_document, f"{each.policy_name} of {name}")
+        for each in identity.policies
+    ]
+    managed = [iam.read(iam.AWS_MANAGED[arn], arn) for arn in identity.managed_policy_arns]
+    return [*inline, *managed]
+
+
+def _new_key(
+    prefix: str, principal: Principal, now: float, *, expires: float | None = None
+) -> AccessKey:
     return AccessKey(
         id=prefix + base64.b32encode(secrets.token_bytes(10)).decode(),
         secret=base64.b64encode(secrets.token_bytes(30)).decode(),
         principal=principal,
         token="" if expires is None else base64.b64encode(secrets.token_bytes(258)).decode(),
+        issued=now,
         expires=expires,
     )
 

@@ -13,11 +13,16 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.configuration import ServiceError, authenticate, authorize, request_id
+from localcloud.aws.authorization import DeniedError, Question, authorize
+from localcloud.aws.errors import ServiceError, as_json, refused_signature, request_id
+from localcloud.aws.sigv4 import RefusedError, verify
+from localcloud.wire.routes import Route, Service
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
-    from localcloud.aws.accounts import Accounts
+    from collections.abc import Callable
+
+    from localcloud.aws.accounts import AccessKey, Accounts
 
 TOKEN_LIFE = 24 * 3600
 DEFAULT_INTERVAL = 60
@@ -69,6 +74,14 @@ class Profiles:
                 )
             return self._issue(_Session(name, now, interval or 0, now))
 
+    def profile_of(self, token: str) -> str:
+        """What a session reads; raises ServiceError for a token that was never issued."""
+        with self._lock:
+            session = self._sessions.get(token)
+        if session is None:
+            raise _bad_token("Corrupted")
+        return session.profile
+
     def poll(self, token: str, now: float) -> tuple[_Session, str, tuple[int, bytes, str] | None]:
         """The session, its next token and the version it does not have yet. Raises ServiceError."""
         with self._lock:
@@ -99,34 +112,39 @@ def sites(accounts: Accounts, profiles: Profiles) -> dict[str, Site]:
     def serve(request: Request) -> Response:
         try:
             return _serve(request, accounts, profiles)
+        except RefusedError as refused:
+            return as_json(refused_signature(refused, 403))
+        except DeniedError as denied:
+            return as_json(ServiceError(403, "AccessDeniedException", str(denied)))
         except ServiceError as error:
-            return error.answer()
+            return as_json(error)
 
     return {f"appconfigdata.{accounts.aws.region}.amazonaws.com": serve}
 
 
 def _serve(request: Request, accounts: Accounts, profiles: Profiles) -> Response:
-    arn = authenticate(request, accounts, "appconfig", status=403)
-    match request.method, request.path:
-        case "POST", "/configurationsessions":
-            return _start(request, accounts, profiles, arn)
-        case "GET", "/configuration":
-            return _latest(request, accounts, profiles, arn)
-        case _:
-            text = "The embedded cloud serves no such operation."
-            raise ServiceError(405, "UnknownOperationException", text)
+    signed = verify(request, accounts, service="appconfig", region=accounts.aws.region)
+    found = SERVICE.find(request.method, request.path)
+    if found is None:
+        text = "The embedded cloud serves no such operation."
+        raise ServiceError(501, "UnknownOperationException", text)
+    return found[0].handler(request, signed.key, accounts, profiles)
 
 
-def _start(request: Request, accounts: Accounts, profiles: Profiles, arn: str) -> Response:
+def _start(request: Request, key: AccessKey, accounts: Accounts, profiles: Profiles) -> Response:
     name, interval = _asked(request.body)
-    _authorize(accounts, arn, "appconfig:StartConfigurationSession", name)
+    question = Question("appconfig:StartConfigurationSession", _arn(accounts, name))
+    authorize(accounts, key, question, request)
     token = profiles.start(name, interval, accounts.clock())
     return Response.json(201, {"InitialConfigurationToken": token}, request_id())
 
 
-def _latest(request: Request, accounts: Accounts, profiles: Profiles, arn: str) -> Response:
-    _authorize(accounts, arn, "appconfig:GetLatestConfiguration", "*/*/*")
+def _latest(request: Request, key: AccessKey, accounts: Accounts, profiles: Profiles) -> Response:
     token = request.params.get("configuration_token", "")
+    question = Question(
+        "appconfig:GetLatestConfiguration", _arn(accounts, profiles.profile_of(token))
+    )
+    authorize(accounts, key, question, request)
     session, following, fresh = profiles.poll(token, accounts.clock())
     fields = [
         ("Next-Poll-Configuration-Token", following),
@@ -137,6 +155,16 @@ def _latest(request: Request, accounts: Accounts, profiles: Profiles, arn: str) 
         return Response(200, b"", tuple(fields))
     _, content, kind = fresh
     return Response(200, content, (("Content-Type", kind), *fields))
+
+
+SERVICE: Service[Callable[[Request, AccessKey, Accounts, Profiles], Response]] = Service(
+    title="AWS AppConfig Data",
+    hosts=("appconfigdata.REGION.amazonaws.com",),
+    routes=(
+        Route("POST", "/configurationsessions", _start, "appconfig:StartConfigurationSession"),
+        Route("GET", "/configuration", _latest, "appconfig:GetLatestConfiguration"),
+    ),
+)
 
 
 def _asked(body: bytes) -> tuple[str, int | None]:
@@ -155,13 +183,12 @@ def _asked(body: bytes) -> tuple[str, int | None]:
     return "/".join(map(str, names)), interval
 
 
-def _authorize(accounts: Accounts, arn: str, action: str, name: str) -> None:
+def _arn(accounts: Accounts, name: str) -> str:
     application, environment, profile = name.split("/", 2)
-    resource = (
+    return (
         f"arn:aws:appconfig:{accounts.aws.region}:{accounts.aws.account}:application/{application}"
         f"/environment/{environment}/configuration/{profile}"
     )
-    authorize(accounts, arn, action, resource, status=403)
 
 
 def _bad_request(text: str) -> ServiceError:

@@ -1,18 +1,22 @@
 """The Lambda functions of the template, each with a small pool of execution environments.
 
 A function's environment is what Lambda gives it and nothing of this machine's: the template's
-variables, the runtime's own, and real temporary credentials of the execution role. Where Lambda
-would start another environment, an invocation here waits for a free one.
+variables, the runtime's own, and real temporary credentials of the execution role. That role must
+trust Lambda, or nothing starts; without its logs: permissions what a function writes is lost. Where
+Lambda would start another environment, an invocation here waits for a free one.
 """
 
 from __future__ import annotations
 
 import queue
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from localcloud.aws.accounts import FUNCTION_ROLE, Accounts
+from localcloud.aws.accounts import AccessKey, Accounts, trust
+from localcloud.aws.authorization import DeniedError, Question, authorize, authorize_service
 from localcloud.aws.runtime import Outcome, Worker, emulator
+from localcloud.aws.template import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from localcloud.aws.template import Function, Template
 
 WORKERS = 2
+_SERVICE = "lambda.amazonaws.com"
+_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
 # Lambda renews a function's credentials within twelve hours.
 _CREDENTIAL_SECONDS = 12 * 3600
 
@@ -54,11 +60,19 @@ class Functions:
         self._logs = log_directory
         self._extra = dict(environment)
         self._count = workers
+        # Seconds before each further try of an asynchronous invocation that failed.
+        # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+        self.retry_seconds = (60.0, 120.0)
+        self._stopped = threading.Event()
         self._idle: dict[str, queue.LifoQueue[Worker]] = {}
         self._running = ExitStack()
 
     def start(self) -> Functions:
-        """Start every worker; RuntimeMissingError when the emulator is not installed."""
+        """Start every worker.
+
+        Raises RuntimeMissingError when the emulator is not installed, and TemplateError when Lambda
+        may not take on an execution role, as a deployment would fail.
+        """
         binary = emulator()
         try:
             for function in self.template.functions:
@@ -73,6 +87,7 @@ class Functions:
 
     def stop(self) -> None:
         """End every worker."""
+        self._stopped.set()
         self._running.close()
 
     def log(self, function: Function) -> Path:
@@ -95,22 +110,57 @@ class Functions:
         finally:
             idle.put(worker)
 
+    def invoke_later(self, function: Function, payload: bytes, *, qualifier: str = "") -> None:
+        """Run a function once soon, and up to two more times if it fails."""
+
+        def run() -> None:
+            for delay in (0.0, *self.retry_seconds):
+                if self._stopped.wait(delay):
+                    return
+                if not self.invoke(function, payload, qualifier=qualifier).failed:
+                    return
+
+        threading.Thread(target=run, name=f"event-{function.name}", daemon=True).start()
+
     def _worker(self, function: Function, binary: Path) -> Worker:
+        key = self._assumed(function)
         worker = Worker(
             binary,
             function.handler,
             root=self._root,
-            environment={**self._environment(function), **self._extra},
-            log=self.log(function),
+            environment={**self._environment(function), **key.environment(), **self._extra},
+            log=self.log(function) if self._may_log(function, key) else None,
             timeout=function.timeout,
         )
         self._running.callback(worker.stop)
         worker.start()
         return worker
 
+    def _assumed(self, function: Function) -> AccessKey:
+        """A session of the execution role, if that trusts Lambda; raises TemplateError."""
+        role = self._accounts.role_of(function.role)
+        policies = [trust(role)] if role else []
+        question = Question("sts:AssumeRole", function.role, policies=policies, trust=True)
+        try:
+            authorize_service(self._accounts, _SERVICE, question)
+        except DeniedError:
+            text = "The role defined for the function cannot be assumed by Lambda."
+            raise TemplateError(f"{function.logical_id}: {text}") from None
+        return self._accounts.issue(function.role, function.name, seconds=_CREDENTIAL_SECONDS)
+
+    def _may_log(self, function: Function, key: AccessKey) -> bool:
+        aws = self._accounts.aws
+        group = f"arn:aws:logs:{aws.region}:{aws.account}:log-group:/aws/lambda/{function.name}"
+        try:
+            for action in _LOGS:
+                stream = "" if action == "logs:CreateLogGroup" else ":log-stream:$LATEST"
+                authorize(self._accounts, key, Question(action, f"{group}{stream}"))
+        except DeniedError:
+            return False
+        return True
+
     def _environment(self, function: Function) -> dict[str, str]:
         region = self._accounts.aws.region
-        key = self._accounts.session(FUNCTION_ROLE, function.name, seconds=_CREDENTIAL_SECONDS)
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "en_US.UTF-8",
@@ -127,5 +177,4 @@ class Functions:
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST",
             **function.environment,
-            **key.environment(),
         }

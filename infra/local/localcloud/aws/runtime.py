@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,7 @@ class Worker:
         handler: `package.module.function`, importable from `root`.
         root: the function's directory, its working directory.
         environment: the whole environment of the function.
-        log: the file its output is appended to.
+        log: the file its output is appended to; None where it may not log.
         timeout: the function's, in seconds; the emulator enforces it.
 
     """
@@ -82,7 +83,7 @@ class Worker:
         *,
         root: Path,
         environment: Mapping[str, str],
-        log: Path,
+        log: Path | None,
         timeout: int,
     ) -> None:
         self._command = (binary, handler)
@@ -96,7 +97,12 @@ class Worker:
 
     def start(self) -> None:
         """Start the emulator and wait until it listens; raises WorkerError."""
-        self._port, runtime_api = _free_ports(2)
+        with ExitStack() as reserved:
+            ports = [reserved.enter_context(_reserved_port()) for _ in range(2)]
+            self._start(*(port.getsockname()[1] for port in ports))
+
+    def _start(self, port: int, runtime_api: int) -> None:
+        self._port = port
         self._relay = _Relay(runtime_api)
         self._relay.server.start()
         binary, handler = self._command
@@ -107,7 +113,7 @@ class Worker:
             *("/usr/bin/env", f"AWS_LAMBDA_RUNTIME_API=127.0.0.1:{self._relay.server.port}"),
             *(sys.executable, "-m", "awslambdaric", handler),
         ]
-        with self._log.open("ab") as output:
+        with (self._log or Path(os.devnull)).open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - a fixed command
                 command,
                 stdin=subprocess.PIPE,
@@ -210,16 +216,19 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; the emulator cannot be asked to choose its own."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [listener.getsockname()[1] for listener in held]
-    for listener in held:
-        listener.close()
-    return ports
+def _reserved_port() -> socket.socket:
+    """A free port that nobody else is given; the emulator cannot be asked to choose its own.
+
+    The socket is bound and does not listen: the kernel then hands its port to nobody who asks for
+    any port, while the emulator, which like all of Go sets SO_REUSEADDR, may listen at it.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
-def _wait_for(port: int, log: Path) -> None:
+def _wait_for(port: int, log: Path | None) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         try:
@@ -228,4 +237,6 @@ def _wait_for(port: int, log: Path) -> None:
             time.sleep(0.01)
         else:
             return
-    raise WorkerError(f"the Lambda emulator did not start; see {log}")
+    raise WorkerError(
+        f"the Lambda emulator did not start; see {log or 'its role, which may not log'}"
+    )

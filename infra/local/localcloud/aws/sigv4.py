@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from localcloud.aws.accounts import AccessKey, Accounts, Principal
     from localcloud.wire.web import Request
 
-SKEW = timedelta(minutes=15)
+# How far a request's date may be from now, by service; the others take five minutes.
+WINDOWS = {"sts": timedelta(minutes=15)}
+WINDOW = timedelta(minutes=5)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=([A-Za-z0-9]{16,128})/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)"
@@ -72,7 +74,8 @@ def verify(request: Request, accounts: Accounts, *, service: str, region: str) -
     claim = _Claim.of(request)
     claim.check_headers(request)
     claim.check_scope(service, region)
-    claim.check_date(datetime.fromtimestamp(accounts.clock(), UTC))
+    now = datetime.fromtimestamp(accounts.clock(), UTC)
+    claim.check_date(now, WINDOWS.get(service, WINDOW))
     key = accounts.find(claim.key_id)
     if key is None or not _same(key.token, request.headers.get("X-Amz-Security-Token")):
         raise RefusedError(
@@ -142,7 +145,7 @@ class _Claim:
             text = f"Credential should be scoped to correct service: '{service}'. "
             raise RefusedError(Reason.MISMATCH, text)
 
-    def check_date(self, now: datetime) -> None:
+    def check_date(self, now: datetime, window: timedelta) -> None:
         try:
             when = datetime.strptime(self.date, _TIMESTAMP).replace(tzinfo=UTC)
         except ValueError:
@@ -156,13 +159,16 @@ class _Claim:
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date "
                 f"from HTTP: '{self.day}' != '{self.date[:8]}', from '{self.date}'.",
             )
-        clock, earliest, latest = (t.strftime(_TIMESTAMP) for t in (now, now - SKEW, now + SKEW))
-        if when < now - SKEW:
+        clock, earliest, latest = (
+            t.strftime(_TIMESTAMP) for t in (now, now - window, now + window)
+        )
+        minutes = int(window.total_seconds()) // 60
+        if when < now - window:
             text = f"Signature expired: {self.date} is now earlier than {earliest}"
-            raise RefusedError(Reason.MISMATCH, f"{text} ({clock} - 15 min.)")
-        if when > now + SKEW:
+            raise RefusedError(Reason.MISMATCH, f"{text} ({clock} - {minutes} min.)")
+        if when > now + window:
             text = f"Signature not yet current: {self.date} is still later than {latest}"
-            raise RefusedError(Reason.MISMATCH, f"{text} ({clock} + 15 min.)")
+            raise RefusedError(Reason.MISMATCH, f"{text} ({clock} + {minutes} min.)")
 
 
 class _Canonical(SigV4Auth):

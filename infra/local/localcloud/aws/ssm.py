@@ -1,7 +1,7 @@
 """AWS Systems Manager Parameter Store: GetParameter, in AWS JSON 1.1, signed for service `ssm`.
 
 Parameters are put in process. Names with a version, a label or as an ARN, and every other
-operation, answer 405. Specification: AWS Systems Manager API Reference, version 2014-11-06.
+operation, answer 501. Specification: AWS Systems Manager API Reference, version 2014-11-06.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.configuration import ServiceError, authenticate, authorize, request_id
+from localcloud.aws.authorization import DeniedError, Question, authorize
+from localcloud.aws.errors import ServiceError, as_json, refused_signature, request_id
+from localcloud.aws.sigv4 import RefusedError, verify
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
-    from localcloud.aws.accounts import Accounts
+    from collections.abc import Callable
+
+    from localcloud.aws.accounts import AccessKey, Accounts
 
 KIND = "application/x-amz-json-1.1"
 # An advanced parameter's value; a standard one holds half of that.
@@ -67,28 +72,34 @@ def sites(accounts: Accounts, parameters: Parameters) -> dict[str, Site]:
     def serve(request: Request) -> Response:
         try:
             return _serve(request, accounts, parameters)
+        except RefusedError as refused:
+            return as_json(refused_signature(refused, 400))
+        except DeniedError as denied:
+            return as_json(ServiceError(400, "AccessDeniedException", str(denied)))
         except ServiceError as error:
-            return error.answer()
+            return as_json(error)
 
     return {f"ssm.{accounts.aws.region}.amazonaws.com": serve}
 
 
 def _serve(request: Request, accounts: Accounts, parameters: Parameters) -> Response:
-    arn = authenticate(request, accounts, "ssm", status=400)
-    target = request.headers.get("X-Amz-Target")
+    signed = verify(request, accounts, service="ssm", region=accounts.aws.region)
     kind = request.headers.get("Content-Type").partition(";")[0].strip()
-    if (request.method, request.target, target, kind) != (
-        "POST",
-        "/",
-        "AmazonSSM.GetParameter",
-        KIND,
-    ):
-        text = "The embedded cloud serves GetParameter alone."
-        raise ServiceError(405, "UnknownOperationException", text)
+    action = request.headers.get("X-Amz-Target").removeprefix("AmazonSSM.")
+    found = SERVICE.find(request.method, request.target, action)
+    if found is None or kind != KIND:
+        text = f"The embedded cloud serves no {action[:64]} of Parameter Store."
+        raise ServiceError(501, "UnknownOperationException", text)
+    return found[0].handler(request, signed.key, accounts, parameters)
+
+
+def _get_parameter(
+    request: Request, key: AccessKey, accounts: Accounts, parameters: Parameters
+) -> Response:
     name, decrypt = _asked(request.body)
     place = f"arn:aws:ssm:{accounts.aws.region}:{accounts.aws.account}:parameter"
     resource = f"{place}/{name.removeprefix('/')}"
-    authorize(accounts, arn, "ssm:GetParameter", resource, status=400)
+    authorize(accounts, key, Question("ssm:GetParameter", resource), request)
     found = parameters.find(name)
     if found is None:
         raise ServiceError(400, "ParameterNotFound", "")
@@ -107,6 +118,19 @@ def _serve(request: Request, accounts: Accounts, parameters: Parameters) -> Resp
     return Response(200, json.dumps(body).encode(), (("Content-Type", KIND), request_id()))
 
 
+SERVICE: Service[Callable[[Request, AccessKey, Accounts, Parameters], Response]] = Service(
+    title="AWS Systems Manager Parameter Store",
+    hosts=("ssm.REGION.amazonaws.com",),
+    routes=(Route("POST", "/", _get_parameter, "ssm:GetParameter", "GetParameter"),),
+    unserved=(
+        Unserved(
+            "kms:Decrypt", "a SecureString is under the account's own key, which asks nothing"
+        ),
+        Unserved("*", "the functions read one parameter and nothing else"),
+    ),
+)
+
+
 def _asked(body: bytes) -> tuple[str, bool]:
     """The parameter's name, and whether to decrypt it."""
     try:
@@ -121,7 +145,7 @@ def _asked(body: bytes) -> tuple[str, bool]:
         raise ServiceError(400, "SerializationException", "There is a member that nobody knows.")
     if ":" in name:
         text = "The embedded cloud finds parameters by plain name alone."
-        raise ServiceError(405, "UnknownOperationException", text)
+        raise ServiceError(501, "UnknownOperationException", text)
     if not _NAME.fullmatch(name):
         raise ServiceError(400, "ValidationException", "Parameter name: can't be that.")
     return name, decrypt

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from localcloud.world.aws import Aws, AwsRole, AwsUser
+from localcloud.world.aws import Aws, AwsPolicy, AwsRole, AwsUser, OidcProvider
 from localcloud.world.azure import (
     AppRole,
     AppRoleAssignment,
@@ -52,6 +52,7 @@ __all__ = [
     "AppRoleAssignment",
     "Aws",
     "AwsConfig",
+    "AwsPolicy",
     "AwsRole",
     "AwsUser",
     "Azure",
@@ -65,6 +66,7 @@ __all__ = [
     "IamConfiguration",
     "ManagedIdentity",
     "OidcConfig",
+    "OidcProvider",
     "Policy",
     "Project",
     "RunService",

@@ -1,8 +1,20 @@
-"""One AWS account: its users, roles and what was added to the stack by hand."""
+"""One AWS account: its users, roles and what was added to the stack by hand.
+
+Policy documents stand in IAM's own JSON, verbatim; only what is around them is spelt in camelCase.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class AwsPolicy:
+    """An inline policy."""
+
+    policy_name: str
+    policy_document: dict[str, Any]
 
 
 @dataclass
@@ -11,15 +23,28 @@ class AwsUser:
 
     user_name: str
     path: str = "/"
+    policies: list[AwsPolicy] = field(default_factory=list)
+    managed_policy_arns: list[str] = field(default_factory=list)
 
 
 @dataclass
 class AwsRole:
-    """An IAM role."""
+    """An IAM role; `max_session_duration` in seconds."""
 
     role_name: str
+    assume_role_policy_document: dict[str, Any]
     path: str = "/"
     max_session_duration: int = 3600
+    policies: list[AwsPolicy] = field(default_factory=list)
+    managed_policy_arns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class OidcProvider:
+    """An IAM OpenID Connect provider, as AssumeRoleWithWebIdentity trusts it."""
+
+    url: str
+    client_id_list: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -38,6 +63,7 @@ class Aws:
     organization: str
     users: list[AwsUser] = field(default_factory=list)
     roles: list[AwsRole] = field(default_factory=list)
+    open_id_connect_providers: list[OidcProvider] = field(default_factory=list)
     function_aliases: list[str] = field(default_factory=list)
     instance_metadata_options: InstanceMetadataOptions = field(
         default_factory=InstanceMetadataOptions
