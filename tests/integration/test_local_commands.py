@@ -234,7 +234,7 @@ def test_up_says_where_its_logs_are_and_what_to_try_next(tmp_path: Path) -> None
 
 def test_up_names_the_directory_that_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "nobody").symlink_to("/proc")
-    refused = command("up", "--directory", "nobody", cwd=tmp_path)
+    refused = command("up", "--directory", "nobody/cloud", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "Error: cannot keep files in /proc" in refused.stderr
+    assert "Error: cannot keep files in /proc/cloud" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,7 +30,7 @@ from localcloud.wire.web import Request, Response, Router, Server, Site
 from localcloud.workloads import Machine, Machines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from types import TracebackType
 
     from localcloud.world import World
@@ -39,6 +40,8 @@ ROOT = Path(__file__).resolve().parents[3]
 POLICY = "infra/local/localcloud/policy.toml"
 POLICY_ON_AWS = "infra/local/localcloud/policy.aws.toml"
 POD_TOKENS = "tokens"
+# What is only true while a cloud runs. One that was killed leaves it to the next.
+LEFT_BY_THE_KILLED = ("endpoints.json", "admin.json", "*.new", POD_TOKENS, "objects")
 # The template's parameter for the ids of a REST API and Function URL beside its HTTP API.
 OTHER_DOORS = "OtherApiIds"
 # The endpoint's own name in token exchanges.
@@ -69,6 +72,7 @@ class Cloud:
             function has the default world's.
         parameters: values of the template's parameters beside those the world gives.
         settings: app settings of the Azure function beside those the world gives.
+        forget: patterns of files of earlier runs that go at the start, such as ``*.log``.
 
     """
 
@@ -82,6 +86,7 @@ class Cloud:
         policy: str = "",
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
+        forget: Collection[str] = (),
     ) -> None:
         self.world = world
         self.directory = directory.resolve()
@@ -104,6 +109,7 @@ class Cloud:
         self._policy = policy
         self._parameters = dict(parameters or {})
         self._settings = dict(settings or {})
+        self._forgotten = (*LEFT_BY_THE_KILLED, *forget)
         self.machines: Machines
         self._bundle: Path
         self._proxy: Proxy
@@ -176,9 +182,13 @@ class Cloud:
         lock = self.directory / "lock"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            if not lock.exists() and self._holds_somebody_elses():
+                # Files of ours are removed by their names, and the directory is closed to others.
+                raise CloudError(f"{self.directory} holds other files: choose an empty directory")
             self.directory.chmod(0o700)
             held = self._running.enter_context(lock.open("w", encoding="utf-8"))
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._clear(self._forgotten)
         except BlockingIOError as taken:
             # A second cloud would overwrite the CA that the first one's callers trust.
             raise CloudError(
@@ -187,6 +197,20 @@ class Cloud:
             ) from taken
         except OSError as failure:
             raise CloudError(f"cannot keep files in {self.directory}: {failure}") from failure
+        self._running.callback(self._clear, LEFT_BY_THE_KILLED)
+
+    def _holds_somebody_elses(self) -> bool:
+        """Whether there is anything but logs, and the demonstration's directory, in ours."""
+        return any(
+            each.suffix != ".log" and each.name != "demo" for each in self.directory.iterdir()
+        )
+
+    def _clear(self, patterns: Iterable[str]) -> None:
+        for path in [path for pattern in patterns for path in self.directory.glob(pattern)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _start_wire(self) -> None:
         authority = Authority()
@@ -341,7 +365,7 @@ class Cloud:
             raise CloudError(f"the {cloud} function is not ready (status {status}); see {logs}")
 
     def _write(self, name: str, document: Mapping[str, object]) -> None:
-        """Write a file that only the user reads, whole or not at all; it goes when we stop."""
+        """Write a file that only the user reads, whole or not at all; it goes first at the stop."""
         path = self.directory / name
         fresh = path.with_suffix(".new")
         fresh.unlink(missing_ok=True)

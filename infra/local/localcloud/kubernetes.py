@@ -172,16 +172,10 @@ class Projected:
         return self._directory / name
 
     def stop(self) -> None:
-        """Renew no more, and remove the files."""
+        """Renew no more; the files go with what holds them."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(5)
-        with self._lock:
-            for name in self._files:
-                (self._directory / name).unlink(missing_ok=True)
-            if self._files:
-                self._directory.rmdir()
-            self._files.clear()
 
     def _write(self, name: str, seconds: int, make: Callable[[], str]) -> None:
         fresh = self._directory / f"{name}.new"

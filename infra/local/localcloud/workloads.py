@@ -117,7 +117,7 @@ class Machines:
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """Remove the pods' token files."""
+        """Renew the pods' tokens no more."""
         self._projected.stop()
 
     def sites(self) -> dict[str, Site]:

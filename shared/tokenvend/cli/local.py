@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import signal
-import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +44,12 @@ if TYPE_CHECKING:
     from localcloud.demo import Step
 
 ADMIN_TIMEOUT = 5
+DEMO = "demo"
 NOTHING_RUNS = "Nothing runs here: start the local cloud with `make up`, in another terminal."
+KILLED = (
+    "The local cloud that left its files in {} was killed and no longer answers: start it again "
+    "with `make up`, which clears them."
+)
 
 _directory = click.option(
     "--directory",
@@ -102,7 +105,8 @@ def up(
     """
     console = new_console(stderr=as_json)
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A closed terminal hangs up; nothing may be left that outlives it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
     given = {"policy": str(policy or ""), "parameters": parameters}
     with _cloud(directory, console, world, **given):
@@ -112,7 +116,8 @@ def up(
         else:
             welcome(console, directory, endpoints)
         stopped.wait()
-    console.print("Stopped.")
+    with suppress(OSError):  # a terminal that was closed
+        console.print("Stopped.")
 
 
 @local.command()
@@ -246,41 +251,40 @@ def demo(directory: Path, *, as_json: bool) -> None:
     """
     from localcloud.demo import run  # noqa: PLC0415 -- only the checkout has it
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     console = new_console(stderr=as_json)
     began = time.perf_counter()
     steps: list[Step] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="tokenvend-demo-") as temporary,
-        _cloud(Path(temporary) / ".local", console) as cloud,
-    ):
+    with _cloud(_demo_directory(directory), console, forget=("*.log",)) as cloud:
         started = time.perf_counter() - began
         console.print(f"[bold]The local cloud and both functions[/] are up ({started:.1f} s)")
         for step in run(cloud.environment_for):
             show_step(console, step, first=not steps or steps[-1].cloud != step.cloud)
             steps.append(step)
-        kept = _keep_logs(cloud.directory, directory)
     ok, spent = all(step.ok for step in steps), time.perf_counter() - began
     if as_json:
         shown = [asdict(step) for step in steps]
         click.echo(json.dumps({"ok": ok, "seconds": round(spent, 3), "steps": shown}))
     verdict = "[green]Every step did what it should" if ok else "[red]A step failed"
     console.print(f"\n[bold]{verdict}[/] ({len(steps)} steps, {spent:.1f} s in all)")
-    say_what_next(console, kept, steps)
+    say_what_next(console, directory / DEMO, steps)
     if not ok:
         raise SystemExit(1)
 
 
-def _keep_logs(running: Path, directory: Path) -> Path:
-    """Copy the functions' logs, which hold no token, where `tokenvend audit` finds them."""
-    kept = directory / "demo"
+def _leave(number: int, _: object) -> None:
+    """Unwind, so that everything that was started stops."""
+    raise SystemExit(128 + number)
+
+
+def _demo_directory(directory: Path) -> Path:
+    """Where the demonstration's cloud runs, and leaves its logs, which hold no token."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept.mkdir(mode=0o700, exist_ok=True)
-        for log in running.glob("*.log"):
-            shutil.copyfile(log, kept / log.name)
     except OSError as failure:
-        raise click.ClickException(f"cannot keep the logs in {kept}: {failure}") from failure
-    return kept
+        raise click.ClickException(f"cannot keep files in {directory}: {failure}") from failure
+    return directory / DEMO
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -324,17 +328,22 @@ def _admin(
 ) -> requests.Response:
     """Ask the running cloud's own door."""
     admin = _document(directory / "admin.json")
-    try:
-        answer = requests.request(
-            method,
-            f"{admin['url']}{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {admin['token']}"},
-            timeout=ADMIN_TIMEOUT,
-        )
-    except requests.ConnectionError as gone:
-        # Its files outlive a cloud that was killed.
-        raise click.ClickException(NOTHING_RUNS) from gone
+    with requests.Session() as session:
+        # What the shell says of proxies leads elsewhere, or into the very cloud.
+        session.trust_env = False
+        try:
+            answer = session.request(
+                method,
+                f"{admin['url']}{path}",
+                json=body,
+                headers={"Authorization": f"Bearer {admin['token']}"},
+                timeout=ADMIN_TIMEOUT,
+            )
+        except requests.RequestException as gone:
+            raise click.ClickException(KILLED.format(directory)) from gone
+    if answer.status_code == requests.codes.unauthorized:
+        # Another program has the port by now.
+        raise click.ClickException(KILLED.format(directory))
     if answer.status_code == requests.codes.bad_request:
         raise click.ClickException("\n".join(wrapped(str(answer.json()["error"]), 78)))
     return answer
