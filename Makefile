@@ -8,7 +8,7 @@ RIE := .tools/rie/samcli/local/rapid/aws-lambda-rie-x86_64
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up test test-long mutants check format bench clean
+.PHONY: help setup demo up test test-long mutants check format docs bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ check: setup ## format, lint, types, import rules, template
 
 format: setup ## rewrite the sources in the house format
 	@$(RUN)ruff format . && $(RUN)ruff check --fix .
+
+docs: setup ## rewrite the pages that are made from the code
+	@$(RUN)tokenvend local routes --markdown >infra/local/README.md
 
 bench: setup ## the benchmark tables
 	@for table in tests/bench/bench_*.py; do $(RUN)python $$table; done

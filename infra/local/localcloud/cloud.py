@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from localcloud import aws, azure, google, network
+from localcloud import aws, azure, google, network, outages
 from localcloud.wire import admin
 from localcloud.wire.faults import Clock, Faults
 from localcloud.wire.net import Authority, Proxy
 from localcloud.wire.web import Request, Response, Router, Server, Site
-from localcloud.workloads import Machine, Machines
+from localcloud.workloads import ADDRESSES, Machine, Machines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -92,12 +92,13 @@ class Cloud:
         self.directory = directory.resolve()
         self.clock = Clock()
         self.router = Router()
-        self.faults = Faults(self.router)
+        self.faults = Faults(
+            self.router, lambda request, status: outages.answer(request, status, self.clock())
+        )
         self.accounts = aws.Accounts(world.aws, self.clock)
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
-        # Google's stand-in reaches the others by way of the faults, as it would over the internet.
-        self.google = google.GoogleCloud(world, self.clock, self.faults, self.audit)
+        self.google = google.GoogleCloud(world, self.clock, self._internet, self.audit)
         self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
         self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)
         self.identity: azure.IdentityEndpoint
@@ -177,6 +178,25 @@ class Cloud:
     def _url(self, cloud: str) -> dict[str, str]:
         return {"TOKENVEND_URL": str(self.endpoints[cloud])} if cloud in self.endpoints else {}
 
+    def _addressed(self, site: Site, address: str) -> Site:
+        """A site by its port as by its address: its faults are set for the address."""
+        behind = self.faults.before(site)
+
+        def serve(request: Request) -> Response:
+            # No web page reads it by DNS rebinding.
+            if request.host not in (address, "127.0.0.1"):
+                return Response(404)
+            return behind(replace(request, host=address))
+
+        return serve
+
+    def _internet(self, request: Request) -> Response:
+        """How one cloud reaches another: by way of the faults; 502 when no answer comes."""
+        try:
+            return self.faults(request)
+        except ConnectionError:
+            return Response(502)
+
     def _claim_directory(self) -> None:
         """Make the directory, and hold it until we stop."""
         lock = self.directory / "lock"
@@ -224,19 +244,19 @@ class Cloud:
             self.entra,
             self.identity,
             person=lambda name: google.environment_of(self.google, name),
-            serve=lambda site: self._serve(self.faults.before(site)).port,
+            serve=lambda site, address: self._serve(self._addressed(site, address)).port,
             directory=self.directory / POD_TOKENS,
         )
         self._running.callback(self.machines.stop)
         relayed = {f"127.0.0.1:{self.identity.port}": self.identity.port}
-        self._proxy = Proxy(self.router.knows, server.port, relayed).start()
+        self._proxy = Proxy(self.router.knows, server.port, relayed, self.faults.refuses).start()
         self._running.callback(self._proxy.stop)
         self.endpoints |= {"proxy": self._proxy.url, "ca_bundle": str(self._bundle)}
 
     def _start_clouds(self) -> None:
         self.router.add(google.sites(self.google))
-        self.router.add(aws.sites(self.accounts, fetch=self.faults))
-        self.router.add(azure.sites(self.entra, self.faults))
+        self.router.add(aws.sites(self.accounts, fetch=self._internet))
+        self.router.add(azure.sites(self.entra, self._internet))
         self.router.add(self.machines.sites())
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
         self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
@@ -253,7 +273,7 @@ class Cloud:
         )
         self._running.callback(self.lambdas.stop)
         self.lambdas.start()
-        self.router.add(aws.sites(self.accounts, self.lambdas, fetch=self.faults))
+        self.router.add(aws.sites(self.accounts, self.lambdas, fetch=self._internet))
         self._open_doors("aws", template.apis[0].domain)
 
     def _template(self) -> aws.Template:
@@ -310,7 +330,7 @@ class Cloud:
         )
         self._running.callback(host.stop)
         self.function_app = host.start()
-        self.router.add(azure.sites(self.entra, self.faults, host))
+        self.router.add(azure.sites(self.entra, self._internet, host))
         self._open_doors("azure", host.host)
 
     def _open_doors(self, cloud: str, host: str) -> None:
@@ -326,7 +346,9 @@ class Cloud:
         }
 
     def _serve(self, site: Site, authority: Authority | None = None) -> Server:
-        tls = authority.server_context(self.router.knows) if authority else None
+        tls = None
+        if authority:
+            tls = authority.server_context(self.router.knows, self.faults.spoils_tls)
         server = Server(site, tls).start()
         self._running.callback(server.stop)
         return server
@@ -338,7 +360,7 @@ class Cloud:
             self.environment_for,
             self.faults,
             self.clock,
-            lambda: self.router.hosts,
+            lambda: [*self.router.hosts, *ADDRESSES],
             self.world,
         )
         server = self._serve(site)

@@ -38,6 +38,10 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AKS_TOKEN_SECONDS = 3600
 
 
+ADDRESSES = ("127.0.0.1", METADATA, instances.TASK_ADDRESS, instances.POD_ADDRESS)
+"""Where machines find their identity: App Service's endpoint on loopback, and link-local ones."""
+
+
 class Place(StrEnum):
     """What a workload runs on; ValueError for anything else."""
 
@@ -87,7 +91,7 @@ class Machines:
         entra: Azure's.
         identity: App Service's identity endpoint.
         person: the variables of a person's shell, by name.
-        serve: starts a server for a site and returns its loopback port.
+        serve: starts a server for the site of an address and returns its loopback port.
         directory: where the pods' token files lie.
 
     """
@@ -100,7 +104,7 @@ class Machines:
         identity: IdentityEndpoint,
         *,
         person: Callable[[str], Mapping[str, str]],
-        serve: Callable[[Site], int],
+        serve: Callable[[Site, str], int],
         directory: Path,
     ) -> None:
         self._world = world
@@ -175,13 +179,13 @@ class Machines:
 
     def _aws(self, role: str, place: Place) -> Machine:
         if place is Place.EC2:
-            port = self._serve(instances.Instance(self._accounts, role).site)
+            port = self._serve(instances.Instance(self._accounts, role).site, instances.ADDRESS)
             variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"}
             # An instance's environment names no region; the metadata does.
             return Machine("aws", variables, _plain(instances.ADDRESS, port))
         if place is Place.ECS:
             task = instances.Task(self._accounts, role)
-            port = self._serve(task.site)
+            port = self._serve(task.site, instances.TASK_ADDRESS)
             variables = {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{task.path}",
                 "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
@@ -189,7 +193,7 @@ class Machines:
             }
             return Machine("aws", variables, _plain(instances.TASK_ADDRESS, port))
         pod = instances.PodIdentity(self._accounts, role, self.eks)
-        port = self._serve(pod.site)
+        port = self._serve(pod.site, instances.POD_ADDRESS)
         file = self._projected.file(f"eks-{role}", instances.POD_TOKEN_SECONDS, pod.token)
         variables = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{instances.POD_PATH}",
@@ -202,7 +206,7 @@ class Machines:
     def _azure(self, name: str, place: Place) -> Machine:
         identity = self._entra.identity(name)
         if place is Place.VM:
-            port = self._serve(vm_metadata(self._entra, name))
+            port = self._serve(vm_metadata(self._entra, name), METADATA)
             return Machine("azure", {}, _plain(METADATA, port))
         pod = Pod(name)
         if not any(

@@ -1,7 +1,7 @@
 """`tokenvend local`: the embedded cloud with both functions, for development and demonstration.
 
 `up` keeps it running, `env` turns a shell into one of its callers, `world` shows what exists in it,
-`fault` gives it a bad day, and `demo` shows the whole job.
+`routes` what it serves, `fault` gives it a bad day, and `demo` shows the whole job.
 Needs a checkout of the repository: the embedded cloud is not part of the wheel.
 """
 
@@ -24,6 +24,7 @@ from urllib.parse import quote
 import click
 import requests
 
+from tokenvend.cli.local_routes import routes
 from tokenvend.cli.local_texts import (
     CACHED_HIDES,
     DIRECTORY,
@@ -67,6 +68,9 @@ def local() -> None:
     \b
     Example: tokenvend local up
     """
+
+
+local.add_command(routes)
 
 
 @local.command()
@@ -179,13 +183,18 @@ def world(directory: Path, *, as_json: bool) -> None:
 @click.argument(
     "kind",
     required=False,
-    type=click.Choice(["latency", "status", "reset", "truncated", "garbage"]),
+    type=click.Choice(
+        [
+            *("latency", "status", "reset", "truncated", "garbage"),
+            *("drip", "redirect", "refused", "tls"),
+        ]
+    ),
 )
 @click.option(
     "--seconds",
     type=float,
     default=None,
-    help="How long the answer is held back; 3 for KIND latency, else 0.",
+    help="How long the answer is held back, 3 for KIND latency, else 0; or drips, 10.",
 )
 @click.option(
     "--status",
@@ -213,7 +222,9 @@ def fault(
 ) -> None:
     """Spoil what a host answers while the local cloud runs.
 
-    HOST may hold a star. What is cached still serves: a token vended before, and the federated
+    HOST may hold a star; 127.0.0.1 is the identity endpoint, 169.254.169.254 every instance's
+    metadata. refused and tls hit connections: none comes about, or under a certificate that nobody
+    trusts. What is cached still serves: a token vended before, and the federated
     token behind it, hide a fault of those who made them until they are renewed. Set the fault
     before the first request, or ask for another grant or lifetime.
 
@@ -226,7 +237,7 @@ def fault(
         _admin(directory, "DELETE", "/faults")
     elif host is not None:
         if more["seconds"] is None:
-            more["seconds"] = 3.0 if kind == "latency" else 0.0
+            more["seconds"] = {"latency": 3.0, "drip": 10.0}.get(str(kind), 0.0)
         _admin(directory, "POST", "/faults", {"host": host, "kind": kind, **more})
     faults = _admin(directory, "GET", "/faults").json()
     for each in faults:

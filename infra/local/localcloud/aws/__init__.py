@@ -97,7 +97,7 @@ def _regional(accounts: Accounts, fetch: Site) -> Site:
     def serve(request: Request) -> Response:
         match = _REGION.fullmatch(request.host.lower())
         if match is None:
-            return Response.json(501, {"error": f"no stand-in serves {request.host}"})
+            return Response.json(405, {"error": f"no stand-in serves {request.host}"})
         return sts.site(accounts, match[1], fetch)(request)
 
     return serve

@@ -127,7 +127,7 @@ def _serve(request: Request, accounts: Accounts, profiles: Profiles) -> Response
     found = SERVICE.find(request.method, request.path)
     if found is None:
         text = "The embedded cloud serves no such operation."
-        raise ServiceError(501, "UnknownOperationException", text)
+        raise ServiceError(405, "UnknownOperationException", text)
     return found[0].handler(request, signed.key, accounts, profiles)
 
 

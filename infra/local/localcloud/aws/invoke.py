@@ -64,7 +64,7 @@ def _target(request: Request, functions: Functions, accounts: Accounts) -> tuple
     signed = verify(request, accounts, service="lambda", region=accounts.aws.region)
     found = SERVICE.find(request.method, request.path.removesuffix("/"))
     if found is None:
-        raise ServiceError(501, "NotImplemented", "The embedded cloud serves Invoke alone.")
+        raise ServiceError(405, "NotImplemented", "The embedded cloud serves Invoke alone.")
     match = _NAME.fullmatch(unquote(found[1]["name"]))
     if match is None:
         raise _error(400, "ValidationException", "functionName is not a function's name")

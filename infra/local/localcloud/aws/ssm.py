@@ -1,7 +1,7 @@
 """AWS Systems Manager Parameter Store: GetParameter, in AWS JSON 1.1, signed for service `ssm`.
 
 Parameters are put in process. Names with a version, a label or as an ARN, and every other
-operation, answer 501. Specification: AWS Systems Manager API Reference, version 2014-11-06.
+operation, answer 405. Specification: AWS Systems Manager API Reference, version 2014-11-06.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _serve(request: Request, accounts: Accounts, parameters: Parameters) -> Resp
     found = SERVICE.find(request.method, request.target, action)
     if found is None or kind != KIND:
         text = f"The embedded cloud serves no {action[:64]} of Parameter Store."
-        raise ServiceError(501, "UnknownOperationException", text)
+        raise ServiceError(405, "UnknownOperationException", text)
     return found[0].handler(request, signed.key, accounts, parameters)
 
 
@@ -145,7 +145,7 @@ def _asked(body: bytes) -> tuple[str, bool]:
         raise ServiceError(400, "SerializationException", "There is a member that nobody knows.")
     if ":" in name:
         text = "The embedded cloud finds parameters by plain name alone."
-        raise ServiceError(501, "UnknownOperationException", text)
+        raise ServiceError(405, "UnknownOperationException", text)
     if not _NAME.fullmatch(name):
         raise ServiceError(400, "ValidationException", "Parameter name: can't be that.")
     return name, decrypt

@@ -1,6 +1,6 @@
 """Azure App Configuration: `GET /kv/{key}` on every `*.azconfig.io`, opened by an Entra token.
 
-Key-values are put in process. Access keys (HMAC), snapshots and listing are not served: 501.
+Key-values are put in process. Access keys (HMAC), snapshots and listing are not served: 405.
 Specification: App Configuration data plane REST API, version 2023-11-01.
 """
 
@@ -65,7 +65,7 @@ def sites(entra: Entra, key_values: KeyValues) -> dict[str, Site]:
             case "GET", ["kv", key] if key:
                 pass
             case _:
-                return _problem(501, "not-implemented", "The embedded cloud does not serve this.")
+                return _problem(405, "not-implemented", "The embedded cloud does not serve this.")
         version = request.params.get("api-version")
         if version not in VERSIONS:
             title = "Unsupported API version" if version else "API version is not specified"

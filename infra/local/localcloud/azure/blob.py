@@ -1,6 +1,6 @@
 """Azure Blob Storage: Get Blob on every `*.blob.core.windows.net`, opened by an Entra token.
 
-Blobs are put in process and private. Every other operation, shared keys and SAS answer 501.
+Blobs are put in process and private. Every other operation, shared keys and SAS answer 405.
 Specification: Azure Storage REST API, Get Blob and "Authorize with Microsoft Entra ID".
 """
 
@@ -73,7 +73,7 @@ def sites(entra: Entra, blobs: Blobs) -> dict[str, Site]:
 
     def serve(request: Request) -> Response:
         if request.method != "GET" or request.query or request.path.count("/") < 2:  # noqa: PLR2004
-            return _error(501, "NotImplemented", "The embedded cloud does not serve this.")
+            return _error(405, "NotImplemented", "The embedded cloud does not serve this.")
         refusal = _refusal(request, entra, blobs)
         return refusal or _answer(request, blobs)
 

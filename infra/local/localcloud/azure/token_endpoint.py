@@ -223,10 +223,10 @@ def _fetched(internet: Site, url: str) -> dict[str, Any]:
         raise _no_keys(url)
     target = address.path + (f"?{address.query}" if address.query else "")
     host = address.netloc
+    answer = internet(Request("GET", host, target, Headers([("Host", host)])))
     try:
-        answer = internet(Request("GET", host, target, Headers([("Host", host)])))
         document = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
-    except (ConnectionError, ValueError):
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise _no_keys(url)

@@ -13,7 +13,7 @@ from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 
-from localcloud.wire.faults import Clock, Fault, Faults, Kind
+from localcloud.wire.faults import OF_CONNECTIONS, Clock, Fault, Faults, Kind
 from localcloud.wire.routes import Route, Service
 from localcloud.wire.web import Request, Response, Site
 
@@ -127,6 +127,10 @@ def _fault(document: Mapping[str, Any], hosts: Collection[str]) -> Fault:
     if not any(fnmatchcase(each, host) or fnmatchcase(host, each) for each in hosts):
         known = sorted({_STS_OF_A_REGION.sub("sts.REGION.", each) for each in hosts})
         raise ValueError(f"no host here is {host}; known are {', '.join(known)}")
+    if fault.kind in OF_CONNECTIONS and fault.path != "*":
+        raise ValueError(f"{fault.kind} hits connections, which have no path")
+    if fault.kind is Kind.TLS and host.startswith(("127.", "169.254.")):
+        raise ValueError(f"{host} speaks plain http: kind tls does nothing there")
     return replace(fault, host=host)
 
 

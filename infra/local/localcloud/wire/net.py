@@ -42,7 +42,7 @@ class Authority:
 
     def __init__(self) -> None:
         self._ca = trustme.CA(organization_name="tokenvend embedded cloud")
-        self._leaves: dict[str, ssl.SSLContext] = {}
+        self._leaves: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
     def write_bundle(self, path: Path) -> None:
@@ -56,26 +56,32 @@ class Authority:
         encryption = BestAvailableEncryption(password.encode())
         path.write_bytes(pkcs12.serialize_java_truststore([entry], encryption))
 
-    def server_context(self, serves: Callable[[str], bool]) -> ssl.SSLContext:
-        """A server's TLS context that answers for every hostname that `serves` accepts."""
+    def server_context(
+        self, serves: Callable[[str], bool], untrusted: Callable[[str], bool] = lambda _: False
+    ) -> ssl.SSLContext:
+        """A server's TLS context that answers for every hostname that `serves` accepts.
+
+        `untrusted`: whether a hostname shows a certificate of somebody else's just now.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
         def choose(tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
             if name is None or not serves(name):
                 return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-            tls.context = self._leaf(name.lower())
+            tls.context = self._leaf(name.lower(), foreign=untrusted(name.lower()))
             return None
 
         context.sni_callback = choose
         return context
 
-    def _leaf(self, name: str) -> ssl.SSLContext:
+    def _leaf(self, name: str, *, foreign: bool) -> ssl.SSLContext:
         with self._lock:
-            found = self._leaves.get(name)
+            found = self._leaves.get((name, foreign))
             if found is None:
+                authority = trustme.CA(organization_name="somebody else") if foreign else self._ca
                 found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                self._ca.issue_cert(name).configure_cert(found)
-                self._leaves[name] = found
+                authority.issue_cert(name).configure_cert(found)
+                self._leaves[name, foreign] = found
             return found
 
 

@@ -192,7 +192,7 @@ Site = Callable[[Request], Response]
 
 
 class Router:
-    """Hostname patterns (``*.run.app``) to sites; an unknown host answers 501."""
+    """Hostname patterns (``*.run.app``) to sites; an unknown host answers 405."""
 
     def __init__(self, sites: Mapping[str, Site] | None = None) -> None:
         self._sites: dict[str, Site] = dict(sites or {})
@@ -211,10 +211,10 @@ class Router:
         return self._find(host) is not None
 
     def __call__(self, request: Request) -> Response:
-        """The site's answer, or 501."""
+        """The site's answer, or 405."""
         site = self._find(request.host)
         if site is None:
-            return Response.json(501, {"error": f"no stand-in serves {request.host}"})
+            return Response.json(405, {"error": f"no stand-in serves {request.host}"})
         return site(request)
 
     def _find(self, host: str) -> Site | None:

@@ -1,0 +1,98 @@
+"""Everything that the embedded cloud plays: each service's table, by vendor.
+
+`tokenvend local routes` and infra/local/README.md are made of it, and a test holds it against
+Google's discovery documents. A service that is not here is not served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from localcloud import google
+from localcloud.aws.instances import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from localcloud.wire.routes import Route, Service
+
+VENDORS: Mapping[str, tuple[Service[Any], ...]] = {
+    "AWS": (metadata.SERVICE,),
+    "Google": google.SERVICES,
+}
+"""The tables of each vendor."""
+
+_HEAD = """# The embedded cloud
+
+What `make up` runs: AWS, Azure and Google on loopback, under their own hostnames, for development,
+tests and `make demo`. This page is made by `make docs` from the tables that serve the requests.
+
+- **Served** routes answer as the vendor's do, with its checks and its errors. A permission is asked
+  of the caller by the policies of the world (`tokenvend local world`); of one in brackets the
+  service itself decides on whom or on what.
+- **Left out** is answered with status 405 and a message that says so, in the vendor's own shape:
+  clients retry a 501 for minutes (docs/adr/0011). What a table does not name is answered alike.
+"""
+
+
+def document() -> dict[str, Any]:
+    """The catalogue as JSON: vendors, their services, routes and what is left out."""
+    return {
+        vendor: [
+            {
+                "title": service.title,
+                "hosts": list(service.hosts),
+                "document": service.document,
+                "routes": [_route(route) for route in service.routes],
+                "unserved": [
+                    {"method": entry.method, "because": entry.because} for entry in service.unserved
+                ],
+            }
+            for service in services
+        ]
+        for vendor, services in VENDORS.items()
+    }
+
+
+def markdown() -> str:
+    """The catalogue as the text of infra/local/README.md."""
+    return "\n".join([_HEAD, *_sections()]).rstrip() + "\n"
+
+
+def _route(route: Route[Any]) -> dict[str, str]:
+    return {
+        "method": route.method,
+        "path": route.path,
+        "action": route.action,
+        "permission": permission(route),
+    }
+
+
+def permission(route: Route[Any]) -> str:
+    """What a caller needs, in brackets where the handler asks for it; empty for anybody."""
+    return route.permission or (f"({route.asks})" if route.asks else "")
+
+
+def _sections() -> Iterator[str]:
+    for vendor, services in VENDORS.items():
+        yield f"## {vendor}\n"
+        for service in services:
+            yield f"### {service.title}\n"
+            yield ", ".join(f"`{host}`" for host in service.hosts) + "\n"
+            yield from _table(("route", "permission"), (_cells(r) for r in service.routes))
+            if service.unserved:
+                rows = ((f"`{entry.method}`", entry.because) for entry in service.unserved)
+                yield from _table(("left out", "because"), rows)
+
+
+def _cells(route: Route[Any]) -> tuple[str, str]:
+    method = "any" if route.method == "*" else route.method
+    what = f"`{method} {route.path}`" + (f" {route.action}" if route.action else "")
+    return what, permission(route)
+
+
+def _table(head: tuple[str, str], rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+    yield f"| {head[0]} | {head[1]} |\n|---|---|"
+    for left, right in rows:
+        yield f"| {left} | {right} |"
+    yield ""
