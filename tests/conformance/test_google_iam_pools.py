@@ -9,7 +9,7 @@ import pytest
 
 from localcloud.google.core.principals import FederatedPrincipal, UserPrincipal
 from localcloud.world import User, World
-from tests.conformance.google_admin import client, refused
+from tests.conformance.google_admin import client, refused, token_of
 from tests.conformance.google_lab import AWS_PROVIDER, POOL, Lab, aws_token
 
 HOME = "projects/123456789012/locations/global"
@@ -70,7 +70,7 @@ def test_a_pool_is_made_changed_deleted_and_brought_back(lab: Lab, pools: Any) -
     assert World.parse(lab.world.dump()) == lab.world
 
 
-def test_pools_are_listed_in_pages(pools: Any) -> None:
+def test_pools_are_listed_in_pages(lab: Lab, pools: Any) -> None:
     for number in range(5):
         make(pools, f"pool-{number}")
     pools.delete(name=f"{HOME}/workloadIdentityPools/pool-3").execute()
@@ -86,6 +86,11 @@ def test_pools_are_listed_in_pages(pools: Any) -> None:
     assert names == ["pool-0", "pool-1", "pool-2", "pool-4", "tokenvend"]
     every = pools.list(parent=HOME, showDeleted=True).execute()["workloadIdentityPools"]
     assert [pool["state"] for pool in every].count("DELETED") == 1
+    # gcloud's spelling.
+    url = f"https://iam.googleapis.com/v1/{HOME}/workloadIdentityPools"
+    for shown, count in (("False", 5), ("True", 6)):
+        answer = lab.call("GET", f"{url}?showDeleted={shown}", token=token_of(lab))
+        assert len(json.loads(answer.body)["workloadIdentityPools"]) == count
     token = pools.list(parent=HOME, pageSize=1).execute()["nextPageToken"]
     other = pools.list(parent=HOME, pageSize=1, pageToken=token, showDeleted=True)
     refused(other, 400, INVALID, "Request contains an invalid argument.")

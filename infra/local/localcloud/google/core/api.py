@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ type Answer = Mapping[str, Any] | Response
 type Handler = Callable[[Call], Answer]
 
 _MIN_GZIP = 256
+_REGIONAL = re.compile(r"([a-z]+-[a-z]+[0-9]+)-[a-z]+\.googleapis\.com")
 # How the refusal of these services differs from IAM's.
 _PROJECTS = "cloudresourcemanager.googleapis.com"
 _RUN = "run.googleapis.com"
@@ -125,6 +127,9 @@ def _serve(
         found = service.find(request.method, request.path)
         if found is not None:
             route, parameters = found
+            # A regional host says where: us-central1-run.googleapis.com.
+            if place := _REGIONAL.match(request.host.lower()):
+                parameters = {"location": place[1]} | parameters
             call = _admit(Call(cloud, service, route, request, parameters, cloud.clock()))
             return _on_the_wire(request, route.handler(call))
     raise not_served(request)

@@ -84,11 +84,7 @@ def of_route(google: Google, parameters: Mapping[str, str]) -> Target | None:
         found = google.bucket(parameters["bucket"])
         return None if found is None else bucket(google, found, parameters.get("object"))
     elif "service" in parameters and "location" in parameters:
-        service = next(
-            (s for s in google.services if s.name == _run_name(google, parameters)), None
-        )
-        if service is not None:
-            return run_service(google, service)
+        return _run_target(google, parameters)
     elif "location" in parameters:
         path = f"projects/{owner}/locations/{parameters['location']}"
         path += f"/workloadIdentityPools/{parameters['pool']}" if "pool" in parameters else ""
@@ -109,7 +105,13 @@ def _names(google: Google, name: str) -> tuple[str, ...]:
     return (found.project_id, found.project_number) if found else ()
 
 
-def _run_name(google: Google, parameters: Mapping[str, str]) -> str:
-    found = google.project(parameters["project"])
-    owner = found.project_id if found else parameters["project"]
-    return f"projects/{owner}/locations/{parameters['location']}/services/{parameters['service']}"
+def _run_target(google: Google, parameters: Mapping[str, str]) -> Target:
+    owner = google.project(parameters["project"])
+    project_id = owner.project_id if owner else parameters["project"]
+    name = f"projects/{project_id}/locations/{parameters['location']}"
+    name += f"/services/{parameters['service']}"
+    found = next((service for service in google.services if service.name == name), None)
+    if found is not None:
+        return run_service(google, found)
+    resource = Resource(name, "run.googleapis.com/Service", "run.googleapis.com")
+    return Target(resource, _inherited(owner), name)

@@ -81,8 +81,9 @@ def _bool(value: Any, _at: str) -> bool:
     match value:
         case bool():
             return value
-        case "true" | "false":
-            return bool(value == "true")
+        case str() if value.lower() in ("true", "false"):
+            # gcloud writes showDeleted=False.
+            return value.lower() == "true"
         case _:
             raise WrongTypeError
 
