@@ -105,6 +105,8 @@ def copy_tree(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _FILES:
         shutil.copy(ROOT / name, folder / name)
+    # The Lambda emulator, without which no function runs; nothing writes there.
+    (folder / ".tools").symlink_to(ROOT / ".tools")
     return folder
 
 
