@@ -60,14 +60,16 @@ class Clock:
 class Lab:
     """The world with Google in front and AWS STS and Entra behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, propagation: float = 0) -> None:
         self.world = World.load()
         self.clock = Clock()
         self.log = google.AuditLog()
         self.accounts = Accounts(self.world.aws, self.clock)
         self.entra = Entra(self.world.azure, self.clock)
         self.router = Router()
-        self.google = google.GoogleCloud(self.world, self.clock, self.router, self.log)
+        self.google = google.GoogleCloud(
+            self.world, self.clock, self.router, self.log, propagation=propagation
+        )
         self.router.add(google.sites(self.google))
         self.router.add(
             {

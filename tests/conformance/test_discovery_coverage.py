@@ -22,7 +22,7 @@ from localcloud import google
 from localcloud.wire.routes import Service
 
 DOCUMENTS = Path(googleapiclient.discovery_cache.__file__).parent / "documents"
-WANTED = ("sts.v1", "iamcredentials.v1")
+WANTED = ("sts.v1", "iamcredentials.v1", "iam.v1", "serviceusage.v1")
 Way = tuple[str, str, str]
 """A method's id (with ``#`` and the way, if it is not its own path), HTTP method and path."""
 
@@ -59,6 +59,8 @@ def serving(name: str) -> list[Service[Any]]:
 def is_served(way: Way, services: list[Service[Any]]) -> bool:
     """Whether a table has it for some value of each parameter: a location may be a fixed word."""
     _, verb, path = way
+    # Service Usage leaves open whose services are meant; here they are a project's.
+    path = path.replace("{v1Id}", "projects")
     for value in ("name", "global", "0123456789"):
         concrete = re.sub(r"\{\+?[A-Za-z0-9_]+\}", value, path)
         for service in services:

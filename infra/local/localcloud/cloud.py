@@ -73,10 +73,11 @@ class Cloud:
         parameters: values of the template's parameters beside those the world gives.
         settings: app settings of the Azure function beside those the world gives.
         forget: patterns of files of earlier runs that go at the start, such as ``*.log``.
+        propagation: seconds until a changed policy of Google's acts; there it takes some 70.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- keywords, of which each caller gives a few
         self,
         world: World,
         directory: Path,
@@ -87,6 +88,7 @@ class Cloud:
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         forget: Collection[str] = (),
+        propagation: float = 0,
     ) -> None:
         self.world = world
         self.directory = directory.resolve()
@@ -98,7 +100,9 @@ class Cloud:
         self.accounts = aws.Accounts(world.aws, self.clock)
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
-        self.google = google.GoogleCloud(world, self.clock, self._internet, self.audit)
+        self.google = google.GoogleCloud(
+            world, self.clock, self._internet, self.audit, propagation=propagation
+        )
         self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
         self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)
         self.identity: azure.IdentityEndpoint

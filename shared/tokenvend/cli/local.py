@@ -93,6 +93,13 @@ local.add_command(routes)
     callback=lambda _context, _option, given: dict(_pair(each) for each in given),
     help="A parameter of template.yaml, as `sam deploy --parameter-overrides` takes it.",
 )
+@click.option(
+    "--propagation",
+    metavar="SECONDS",
+    default="0",
+    callback=lambda _context, _option, given: _seconds(given),
+    help="How long a changed policy of Google's takes to act: 70s is what it takes there; else 0.",
+)
 @json_option
 def up(
     directory: Path,
@@ -100,6 +107,7 @@ def up(
     policy: Path | None,
     parameters: dict[str, str],
     *,
+    propagation: float,
     as_json: bool,
 ) -> None:
     """Run the local cloud and both functions until Ctrl-C.
@@ -112,7 +120,7 @@ def up(
     # A closed terminal hangs up; nothing may be left that outlives it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
-    given = {"policy": str(policy or ""), "parameters": parameters}
+    given = {"policy": str(policy or ""), "parameters": parameters, "propagation": propagation}
     with _cloud(directory, console, world, **given):
         endpoints = _document(directory / "endpoints.json")
         if as_json:
@@ -296,6 +304,13 @@ def _demo_directory(directory: Path) -> Path:
     except OSError as failure:
         raise click.ClickException(f"cannot keep files in {directory}: {failure}") from failure
     return directory / DEMO
+
+
+def _seconds(text: str) -> float:
+    number = text.removesuffix("s")
+    if not number.isascii() or not number.isdecimal():
+        raise click.BadParameter(f"{text!r} is no number of seconds")
+    return float(number)
 
 
 def _pair(text: str) -> tuple[str, str]:

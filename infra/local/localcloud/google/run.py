@@ -41,7 +41,7 @@ def _admit(
 ) -> tuple[ServiceAccountPrincipal | None, Response | None]:
     request, google = call.request, call.google
     target = hierarchy.run_service(google, service)
-    if open_to_all(_INVOKE, target):
+    if open_to_all(call.cloud, _INVOKE, target, call.now):
         return None, None
     values = request.headers.all(_credential_header(request))
     if not values:

@@ -22,26 +22,25 @@ class Binding:
     members: list[str] = field(default_factory=list)
     condition: Expr | None = None
 
-    def grants(self) -> list[tuple[str, str, str]]:
-        """Role, member and condition of each grant that it makes."""
-        expression = self.condition.expression if self.condition else ""
-        return [(self.role, member, expression) for member in self.members]
-
 
 @dataclass
 class Policy:
     """google.iam.v1.Policy.
 
-    `since` says when a role came to a member under a condition, in epoch seconds, for what came
-    through an API: a new binding takes a while to act at Google. No part of a dumped world.
+    `earlier` holds the bindings that an API replaced, oldest first, each with the epoch second up
+    to which they stood: at Google a change takes a while to act. No part of a dumped world.
     """
 
     bindings: list[Binding] = field(default_factory=list)
     etag: str = "ACAB"
     version: int = 1
-    since: dict[tuple[str, str, str], float] = field(
-        default_factory=dict, repr=False, compare=False, metadata={"kept": False}
+    earlier: tuple[tuple[float, list[Binding]], ...] = field(
+        default=(), repr=False, compare=False, metadata={"kept": False}
     )
+
+    def bindings_at(self, time: float) -> list[Binding]:
+        """The bindings that stood at `time`, in epoch seconds."""
+        return next((old for until, old in self.earlier if time < until), self.bindings)
 
     def grant(self, role: str, member: str) -> None:
         """Add one member to a role, as `add-iam-policy-binding` does."""

@@ -29,7 +29,7 @@ class GoogleCloud:
         tokens: what has been issued.
         keys: of service accounts, by unique id.
         operations: the long-running operations of Service Usage and IAM, by name.
-        propagation: seconds that a binding takes to act once an API has set it.
+        propagation: seconds until a policy that an API has set acts.
 
     """
 

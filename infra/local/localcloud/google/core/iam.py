@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.google.core.hierarchy import Target
     from localcloud.google.core.principals import Principal
-    from localcloud.world import Binding, Google, Policy
+    from localcloud.world import Binding, Google
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +52,31 @@ _BASIC = {
 def allows(
     cloud: GoogleCloud, principal: Principal, permission: str, target: Target, now: float
 ) -> bool:
-    """Whether some policy of `target` gives `principal` the permission; `now` is epoch seconds."""
+    """Whether some policy of `target` gives `principal` the permission; `now` is epoch seconds.
+
+    What an API has changed counts once the cloud's propagation is over.
+    """
     names = member_names(cloud.world.google, principal)
     return any(
         permission in PERMISSIONS.get(binding.role, frozenset())
-        and _reaches(policy, binding, names, now - cloud.propagation)
+        and not names.isdisjoint(binding.members)
         and (
             binding.condition is None
             or condition_holds(binding.condition.expression, target.resource, now)
         )
         for policy in target.policies.values()
-        for binding in policy.bindings
+        for binding in policy.bindings_at(now - cloud.propagation)
     )
 
 
-def _reaches(policy: Policy, binding: Binding, names: frozenset[str], settled: float) -> bool:
-    """Whether a binding has one of the names, and had it by the time `settled`."""
-    return any(
-        member in names and policy.since.get((role, member, condition), settled) <= settled
-        for role, member, condition in binding.grants()
-    )
-
-
-def open_to_all(permission: str, target: Target) -> bool:
+def open_to_all(cloud: GoogleCloud, permission: str, target: Target, now: float) -> bool:
     """Whether everybody on the internet has the permission, without saying who they are."""
     return any(
         "allUsers" in binding.members
         and binding.condition is None
         and permission in PERMISSIONS.get(binding.role, frozenset())
         for policy in target.policies.values()
-        for binding in policy.bindings
+        for binding in policy.bindings_at(now - cloud.propagation)
     )
 
 

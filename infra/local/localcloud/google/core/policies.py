@@ -177,13 +177,9 @@ def replace(
         _check_size(bindings)
         _check_versions(current, given, bindings)
         fresh = Policy(bindings, secrets.token_hex(8), 3 if _conditional(bindings) else 1)
-        had = {grant for binding in current.bindings for grant in binding.grants()}
-        fresh.since = {
-            grant: current.since.get(grant, now)
-            for binding in bindings
-            for grant in binding.grants()
-            if grant not in had or grant in current.since
-        }
+        if cloud.propagation:
+            acting = [old for old in current.earlier if old[0] > now - cloud.propagation]
+            fresh.earlier = (*acting, (now, current.bindings))
         holder.iam_policy = fresh
         return fresh
 
