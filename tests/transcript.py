@@ -1,9 +1,10 @@
 """A page's console blocks, run in order in one shell and held against what the page prints.
 
 A block is fenced as ``console``. A line that begins with ``$ `` is a command; it goes on while its
-line ends in a backslash, or to the end of its here-document. What follows is what it must print on
-both of its outputs: ``…`` stands for anything within a line, a line of ``…`` alone for any lines.
-A command must fail if what is printed holds a line that begins with one of `FAILURES`, else not.
+line ends in a backslash or a pipe, or to the end of its here-document. What follows is what it must
+print on both of its outputs: ``…`` stands for anything within a line, a line of ``…`` alone for any
+lines. A command must fail if what is printed holds a line that begins with one of `FAILURES`, else
+not.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def steps(page: str) -> list[Step]:
         while lines:
             command = [lines.pop(0).removeprefix("$ ")]
             end = re.search(r"<<'?(\w+)", command[0])
-            while command[-1].endswith("\\") or (end and command[-1] != end[1]):
+            while command[-1].endswith(("\\", "|")) or (end and command[-1] != end[1]):
                 command.append(lines.pop(0))
             printed = []
             while lines and not lines[0].startswith("$ "):
@@ -62,9 +63,8 @@ def chapters(page: str) -> dict[str, list[Step]]:
 
 def _blocks(page: str) -> Iterator[tuple[str, str]]:
     chapter = ""
-    for heading, block in re.findall(
-        r"^##+ (.*)$|^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL
-    ):
+    parts = re.compile(r"^##+ ([^\n]*)|^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    for heading, block in parts.findall(page):
         chapter = heading or chapter
         if block:
             yield chapter, block

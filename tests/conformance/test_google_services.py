@@ -14,7 +14,7 @@ from googleapiclient.errors import HttpError
 from googleapiclient.http import HttpRequest
 
 from localcloud import google
-from tests.conformance.google_lab import CLOUD_PLATFORM, LANDING, Lab
+from tests.conformance.google_lab import CLOUD_PLATFORM, INVOKER, LANDING, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +144,8 @@ def test_service_accounts_ask_their_own_project_about_any(lab: Lab) -> None:
         ("GET", SERVICES, None),
         ("GET", f"{PROJECTS}/acme-identity", None),
         ("GET", f"{PROJECTS}/no-such-project", None),
+        ("POST", f"{PROJECTS}/acme-identity:getIamPolicy", {}),
+        ("POST", f"{PROJECTS}/acme-identity:setIamPolicy", {"policy": {}}),
     ],
 )
 def test_who_has_no_role_in_the_project_may_do_nothing_there(
@@ -179,11 +181,30 @@ def test_projects_are_found_by_those_who_may_see_them(lab: Lab, admin: str) -> N
     assert landing["projects"] == []
 
 
+def test_a_projects_policy_gives_what_it_says_on_everything_in_it(lab: Lab, admin: str) -> None:
+    member = f"serviceAccount:{INVOKER}"
+    url = f"{PROJECTS}/acme"
+    policy = body(lab.call("POST", f"{url}:getIamPolicy", {}, admin))
+    policy["bindings"].append({"role": "roles/storage.objectViewer", "members": [member]})
+    assert lab.call("POST", f"{url}:setIamPolicy", {"policy": policy}, admin).status == 200
+    token = lab.access_token(INVOKER, CLOUD_PLATFORM)
+    vault = "https://storage.googleapis.com/storage/v1/b/acme-vault/o"
+    assert lab.call("GET", vault, token=token).status == 200
+    asked = {"permissions": ["storage.objects.list", "resourcemanager.projects.setIamPolicy"]}
+    held = body(lab.call("POST", f"{url}:testIamPermissions", asked, token))
+    assert held == {"permissions": ["storage.objects.list"]}
+
+
 @pytest.mark.parametrize("version", ["v1", "v3"])
-def test_googles_client_library_reads_a_project(lab: Lab, admin: str, version: str) -> None:
+def test_googles_client_library_reads_a_project_and_its_policy(
+    lab: Lab, admin: str, version: str
+) -> None:
     manager = build("cloudresourcemanager", version, requestBuilder=_through(lab, admin), http=0)
     named = {"projectId": "acme"} if version == "v1" else {"name": "projects/acme"}
     assert manager.projects().get(**named).execute()["projectId"] == "acme"
+    resource = "acme" if version == "v1" else "projects/acme"
+    policy = manager.projects().getIamPolicy(resource=resource, body={}).execute()
+    assert policy["bindings"] == [{"role": "roles/owner", "members": [f"user:{ADMIN}"]}]
     with pytest.raises(HttpError, match="does not serve"):
         manager.projects().create(body={"projectId": "new"}).execute()
 

@@ -1,4 +1,4 @@
-"""Resource Manager: what a project is, in versions 1 and 3.
+"""Resource Manager: what a project is, and its policy, in versions 1 and 3.
 
 Refuses as Google does, which does not tell a project that is missing from one that is nobody's
 business. Projects are not made, moved or deleted here: a world says which there are, and none of
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.core import hierarchy
+from localcloud.google.core import hierarchy, policies
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.core.messages import INT32, STRING
 from localcloud.google.core.tokens import CLOUD_PLATFORM
@@ -130,6 +130,11 @@ def _page(given: dict[str, Any], name: str, found: list[dict[str, Any]]) -> Answ
     return answer
 
 
+def _policies(version: str) -> tuple[Route[Handler], ...]:
+    path = f"/{version}/projects/{{project}}"
+    return policies.routes(path, "resourcemanager.projects", policies.Kind.PROJECT, _project)
+
+
 _HOSTS = ("cloudresourcemanager.googleapis.com",)
 _GIVEN = "a world says which projects there are"
 _NO_FOLDERS = "no project of a world lies in a folder or an organization"
@@ -148,6 +153,7 @@ V1: Service[Handler] = Service(
             _ancestry,
             "resourcemanager.projects.get",
         ),
+        *_policies("v1"),
     ),
     document="cloudresourcemanager.v1",
     unserved=(
@@ -181,6 +187,7 @@ V3: Service[Handler] = Service(
     (
         Route("GET", "/v3/projects:search", _search_v3),
         Route("GET", "/v3/projects/{project}", _get_v3, "resourcemanager.projects.get"),
+        *_policies("v3"),
     ),
     document="cloudresourcemanager.v3",
     unserved=(
