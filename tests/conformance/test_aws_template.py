@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
-from localcloud.aws import Template, TemplateError, load
+from localcloud.aws import Template, TemplateError, iam, load
 from localcloud.aws.routes import find
 from localcloud.aws.template import Route
 
@@ -43,41 +42,6 @@ def test_a_named_role_may_be_assumed_in_a_callers_name() -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:role/vend"
     assert named.functions[0].environment["TOKENVEND_AWS_ROLE_ARN"] == arn
     assert nameless.functions[0].environment["TOKENVEND_AWS_ROLE_ARN"] == ""
-
-
-def test_the_role_is_trusted_by_lambda_and_where_it_is_named_by_itself() -> None:
-    document = yaml_parse((ROOT / "template.yaml").read_text())
-    assert document["Conditions"]["Attributed"] == {
-        "Fn::Not": [{"Fn::Equals": [{"Ref": "RoleName"}, ""]}]
-    }
-    role = document["Resources"]["VendFunctionRole"]["Properties"]
-    function, itself = role["AssumeRolePolicyDocument"]["Statement"]
-    assert function["Principal"] == {"Service": "lambda.amazonaws.com"}
-    condition, statement, otherwise = itself["Fn::If"]
-    assert (condition, otherwise) == ("Attributed", {"Ref": "AWS::NoValue"})
-    assert statement["Action"] == ["sts:AssumeRole", "sts:SetSourceIdentity"]
-    own = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${RoleName}"}
-    # The principal is the whole account, so everything hangs on the condition.
-    assert statement["Condition"] == {
-        "ArnEquals": {"aws:PrincipalArn": own},
-        "StringLike": {"sts:SourceIdentity": "caller.*"},
-    }
-    condition, permission, otherwise = role["Policies"][0]["Fn::If"]
-    assert (condition, otherwise) == ("Attributed", {"Ref": "AWS::NoValue"})
-    assert permission["PolicyDocument"]["Statement"] == [
-        {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"], "Resource": own}
-    ]
-
-
-def test_the_role_may_read_the_one_policy_it_is_told_of_and_nothing_else() -> None:
-    document = yaml_parse((ROOT / "template.yaml").read_text())
-    role = document["Resources"]["VendFunctionRole"]["Properties"]
-    condition, permission, otherwise = role["Policies"][1]["Fn::If"]
-    assert (condition, otherwise) == ("PolicyElsewhere", {"Ref": "AWS::NoValue"})
-    (statement,) = permission["PolicyDocument"]["Statement"]
-    assert statement["Resource"] == {"Ref": "PolicyArn"}
-    assert all(action.split(":")[1].startswith(("Get", "Start")) for action in statement["Action"])
-    assert len(role["Policies"]) == 2
 
 
 def test_ids_are_the_same_at_every_start() -> None:
@@ -200,3 +164,137 @@ def test_a_condition_of_another_form_is_an_error(tmp_path: Path) -> None:
     path.write_text(f"Conditions:\n  Asked: !Contains [[a], a]\n{text}")
     with pytest.raises(TemplateError, match="condition Asked"):
         read(path, GoogleProvider="x", Policy="y")
+
+
+# --- what SAM generates --------------------------------------------------------------------------
+
+GENERATED = """
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Alias: {Type: String, Default: live}
+  Wanted: {Type: String, Default: "no"}
+Conditions:
+  Wanted: !Equals [!Ref Wanted, "yes"]
+Globals:
+  Function: {Runtime: python3.13, Timeout: 7, Environment: {Variables: {LEVEL: INFO}}}
+  HttpApi: {Auth: {EnableIamAuthorizer: true, DefaultAuthorizer: AWS_IAM}}
+Resources:
+  Lab:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: .
+      Handler: lab.handler
+      AutoPublishAlias: !Ref Alias
+      FunctionUrlConfig: {AuthType: NONE}
+      Policies:
+        - AWSXRayDaemonWriteAccess
+        - SSMParameterReadPolicy: {ParameterName: settings}
+      Events:
+        Ask: {Type: HttpApi, Properties: {Path: /ask, Method: post}}
+        Any:
+          Type: HttpApi
+          Properties: {Path: "/any/{rest+}", Method: any, Auth: {Authorizer: NONE}}
+  Absent:
+    Type: AWS::Serverless::Function
+    Condition: Wanted
+    Properties: {CodeUri: ., Handler: absent.handler}
+"""
+
+
+OTHER = (
+    "Authorizers: {Other: {IdentitySource: $request.header.A, "
+    "JwtConfiguration: {issuer: x, audience: [y]}}}"
+)
+
+
+@pytest.fixture
+def generated(tmp_path: Path) -> Path:
+    path = tmp_path / "template.yaml"
+    path.write_text(GENERATED)
+    return path
+
+
+def test_what_sam_generates_is_read_from_its_own_expansion(generated: Path) -> None:
+    template = read(generated, Alias="prod")
+    (function,), (api,), (role,) = template.functions, template.apis, template.roles
+    arn = f"{function.arn}:prod"
+    assert (function.timeout, function.environment) == (7, {"LEVEL": "INFO"})
+    assert (function.aliases, function.url.auth, function.url.qualifier) == (
+        ("prod",),
+        "NONE",
+        "prod",
+    )
+    assert {(route.key, route.authorization, route.function) for route in api.routes} == {
+        ("POST /ask", "AWS_IAM", arn),
+        ("ANY /any/{rest+}", "NONE", arn),
+    }
+    assert function.role == f"arn:aws:iam::{ACCOUNT}:role/{role.role_name}"
+    (statements,) = [policy.policy_document["Statement"] for policy in role.policies]
+    assert {"ssm:GetParameter", "ssm:DescribeParameters"} <= {
+        a for s in statements for a in s["Action"]
+    }
+    assert len(role.managed_policy_arns) == 2
+
+
+def test_the_permissions_that_sam_generates_let_its_own_api_in(generated: Path) -> None:
+    template = read(generated)
+    function, api = template.functions[0], template.apis[0].domain.partition(".")[0]
+    gateway = iam.Requester(iam.Kind.SERVICE, ("apigateway.amazonaws.com",))
+    source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/$default/POST/ask"
+    for given, allowed in ((source, True), (source.replace(api, "abcdefghij"), False)):
+        asked = iam.Asked(
+            gateway, "lambda:InvokeFunction", f"{function.arn}:live", {"aws:sourcearn": (given,)}
+        )
+        policies = function.policies["live"]
+        assert iam.evaluate(asked, resource=policies, account=ACCOUNT).allowed is allowed
+
+
+def test_a_resource_whose_condition_does_not_hold_is_not_there(generated: Path) -> None:
+    assert len(read(generated).functions) == 1
+    assert len(read(generated, Wanted="yes").functions) == 2
+
+
+def test_what_sam_refuses_is_an_error_that_names_the_resource(generated: Path) -> None:
+    generated.write_text(GENERATED.replace("Handler: lab.handler", "Handle: lab.handler"))
+    with pytest.raises(TemplateError, match="Lab"):
+        read(generated)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("AWSXRayDaemonWriteAccess", "arn:aws:iam::aws:policy/PowerUserAccess", "PowerUserAccess"),
+        ("AWSXRayDaemonWriteAccess", "{Statement: [{Effect: Allow}]}", "LabRole"),
+        ("DefaultAuthorizer: AWS_IAM", f"DefaultAuthorizer: Other, {OTHER}", "Other"),
+    ],
+)
+def test_a_permission_that_is_not_understood_is_never_skipped(
+    generated: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GENERATED
+    generated.write_text(GENERATED.replace(old, new))
+    with pytest.raises(TemplateError, match=message):
+        read(generated)
+
+
+@pytest.mark.parametrize("kind", ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"])
+def test_a_policy_of_a_kind_that_is_not_read_is_an_error(generated: Path, kind: str) -> None:
+    generated.write_text(f"{GENERATED}  More: {{Type: {kind}, Properties: {{}}}}\n")
+    with pytest.raises(TemplateError, match=f"More: {kind}"):
+        read(generated)
+
+
+def test_an_expansion_is_kept_for_the_next_start_and_for_the_same_text_alone(
+    generated: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "expanded.json"
+    place = {"account": ACCOUNT, "region": REGION}
+    first = load(generated, {"Alias": "prod"}, **place, kept=kept)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    held = kept.read_text()
+    assert load(generated, {"Alias": "prod"}, **place, kept=kept) == first
+    assert kept.read_text() == held
+    generated.write_text(GENERATED.replace("Timeout: 7", "Timeout: 8"))
+    assert load(generated, {"Alias": "prod"}, **place, kept=kept).functions[0].timeout == 8
+    kept.write_text("{")
+    assert load(generated, {"Alias": "prod"}, **place, kept=kept).functions[0].timeout == 8

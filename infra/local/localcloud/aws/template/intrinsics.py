@@ -15,7 +15,7 @@ from localcloud.aws.template.expansion import TemplateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_VARIABLE = re.compile(r"\$\{(!?)([A-Za-z0-9:.]+)\}")
+_VARIABLE = re.compile(r"\$\{(!?)([A-Za-z0-9_:.]+)\}")
 # What AWS::NoValue stands for: a property or a list's entry that is not there.
 _NOTHING = object()
 

@@ -19,7 +19,7 @@ from localcloud.aws.template.intrinsics import Resolver
 from localcloud.aws.template.resources import Function, HttpApi, Route, Template, Throttle, Url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from localcloud.aws.iam import Policy
     from localcloud.world import AwsRole
@@ -66,10 +66,19 @@ class _Stack:
             if body["Type"] in _UNREAD:
                 raise TemplateError(f"{name}: {body['Type']} is not understood here")
         return Template(
-            functions=tuple(self._function(name) for name in self._of_type(_FUNCTION)),
-            apis=tuple(self._api(name) for name in self._of_type(_API)),
-            roles=tuple(self._role(name) for name in self._of_type(_ROLE)),
+            functions=self._each(_FUNCTION, self._function),
+            apis=self._each(_API, self._api),
+            roles=self._each(_ROLE, self._role),
         )
+
+    def _each[T](self, kind: str, make: Callable[[str], T]) -> tuple[T, ...]:
+        made = []
+        for name in self._of_type(kind):
+            try:
+                made.append(make(name))
+            except KeyError as missing:
+                raise TemplateError(f"{name}: {missing} is missing, here or beside it") from None
+        return tuple(made)
 
     def _of_type(self, kind: str) -> list[str]:
         return [name for name, body in self._resources.items() if body["Type"] == kind]
@@ -102,8 +111,9 @@ class _Stack:
         domain = f"{_id(f'url/{name}', 32)}.lambda-url.{self._region}.on.aws"
         for url in self._of_type("AWS::Lambda::Url"):
             own = self._properties(url)
-            if self._target(own["TargetFunctionArn"])[0] == self._arn(name):
-                return Url(domain, own["AuthType"], own.get("Qualifier", ""))
+            target, qualifier = self._target(own["TargetFunctionArn"])
+            if target == self._arn(name):
+                return Url(domain, own["AuthType"], own.get("Qualifier", qualifier))
         return Url(domain)
 
     def _aliases(self, arn: str) -> tuple[str, ...]:
