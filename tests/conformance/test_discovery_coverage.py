@@ -22,7 +22,16 @@ from localcloud import google
 from localcloud.wire.routes import Service
 
 DOCUMENTS = Path(googleapiclient.discovery_cache.__file__).parent / "documents"
-WANTED = ("sts.v1", "iamcredentials.v1", "iam.v1", "serviceusage.v1")
+WANTED = (
+    "sts.v1",
+    "iamcredentials.v1",
+    "iam.v1",
+    "cloudresourcemanager.v1",
+    "cloudresourcemanager.v3",
+    "serviceusage.v1",
+    "run.v1",
+    "run.v2",
+)
 Way = tuple[str, str, str]
 """A method's id (with ``#`` and the way, if it is not its own path), HTTP method and path."""
 

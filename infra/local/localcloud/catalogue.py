@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from localcloud import google
-from localcloud.aws.instances import metadata
+from localcloud import aws, azure, google
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from localcloud.wire.routes import Route, Service
 
 VENDORS: Mapping[str, tuple[Service[Any], ...]] = {
-    "AWS": (metadata.SERVICE,),
+    "AWS": aws.SERVICES,
+    "Azure": azure.SERVICES,
     "Google": google.SERVICES,
 }
 """The tables of each vendor."""
@@ -30,8 +30,10 @@ tests and `make demo`. This page is made by `make docs` from the tables that ser
 - **Served** routes answer as the vendor's do, with its checks and its errors. A permission is asked
   of the caller by the policies of the world (`tokenvend local world`); of one in brackets the
   service itself decides on whom or on what.
-- **Left out** is answered with status 405 and a message that says so, in the vendor's own shape:
-  clients retry a 501 for minutes (docs/adr/0011). What a table does not name is answered alike.
+- **Left out** is refused at once: by Google and Azure with status 405 and a message that names the
+  embedded cloud, in the vendor's own shape, since clients retry a 501 for minutes (docs/adr/0011);
+  by AWS in the words that each of its services has for an operation that it does not know. What a
+  table does not name is refused alike.
 """
 
 

@@ -13,6 +13,7 @@ from localcloud.aws import appconfigdata, function_url, gateway, invoke, ssm, st
 from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
 from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
+from localcloud.aws.instances import containers, metadata
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
 from localcloud.aws.ssm import Parameters
 from localcloud.aws.sts.query import unreachable
@@ -53,7 +54,11 @@ SERVICES = (
     invoke.SERVICE,
     ssm.SERVICE,
     appconfigdata.SERVICE,
+    metadata.SERVICE,
+    containers.TASKS,
+    containers.PODS,
 )
+"""Everything of AWS's that is served."""
 _REGION = re.compile(
     r"sts\.((?:af|ap|ca|cn|eu|il|me|mx|sa|us)(?:-gov)?"
     r"-(?:central|north|northeast|northwest|south|southeast|southwest|east|west)-[1-9])"

@@ -72,7 +72,7 @@ def site(function: Function, functions: Functions, accounts: Accounts) -> Site:
 SERVICE: Service[None] = Service(
     title="AWS Lambda Function URLs",
     hosts=("{url}.lambda-url.REGION.on.aws",),
-    routes=(Route("ANY", "/{path+}", None, f"{INVOKE_URL}, {INVOKE}"),),
+    routes=(Route("*", "/{path+}", None, f"{INVOKE_URL}, {INVOKE}"),),
 )
 
 

@@ -200,7 +200,7 @@ class _Door:
 SERVICE: Service[None] = Service(
     title="Amazon API Gateway",
     hosts=("{api}.execute-api.REGION.amazonaws.com",),
-    routes=(Served("ANY", "/{route+}", None, INVOKE),),
+    routes=(Served("*", "/{route+}", None, INVOKE),),
     unserved=(
         Unserved("apigateway:*", "APIs are made by the template alone"),
         Unserved("execute-api:ManageConnections", "there are no WebSocket APIs"),

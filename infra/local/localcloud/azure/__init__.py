@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.azure import appconfiguration, blob, token_endpoint
+from localcloud.azure import appconfiguration, blob, entra, functions, identity, token_endpoint
 from localcloud.azure.appconfiguration import KeyValues
 from localcloud.azure.blob import Blobs
 from localcloud.azure.entra import STS, Entra, UnknownResourceError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from localcloud.wire.web import Site
 
 __all__ = [
+    "SERVICES",
     "Blobs",
     "Entra",
     "FunctionsHost",
@@ -33,6 +34,17 @@ __all__ = [
     "configuration_sites",
     "sites",
 ]
+
+
+SERVICES = (
+    *entra.SERVICES,
+    identity.APP_SERVICE,
+    identity.VIRTUAL_MACHINE,
+    functions.SERVICE,
+    appconfiguration.SERVICE,
+    blob.SERVICE,
+)
+"""Everything of Azure's that is served."""
 
 
 def sites(entra: Entra, internet: Site, function: FunctionsHost | None = None) -> dict[str, Site]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from localcloud.azure.bearer import BearerError, Readers, bearer_object
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
@@ -61,11 +62,8 @@ def sites(entra: Entra, key_values: KeyValues) -> dict[str, Site]:
     """Every store's endpoint."""
 
     def serve(request: Request) -> Response:
-        match request.method, request.path.split("/")[1:]:
-            case "GET", ["kv", key] if key:
-                pass
-            case _:
-                return _problem(405, "not-implemented", "The embedded cloud does not serve this.")
+        if SERVICE.find(request.method, request.path) is None:
+            return _problem(405, "not-implemented", "The embedded cloud does not serve this.")
         version = request.params.get("api-version")
         if version not in VERSIONS:
             title = "Unsupported API version" if version else "API version is not specified"
@@ -80,7 +78,18 @@ def sites(entra: Entra, key_values: KeyValues) -> dict[str, Site]:
             return _problem(403, "forbidden", "The identity may not read this store.")
         return _answer(request, key_values)
 
-    return {"*.azconfig.io": serve}
+    return dict.fromkeys(SERVICE.hosts, serve)
+
+
+SERVICE: Service[None] = Service(
+    "Azure App Configuration",
+    ("*.azconfig.io",),
+    (Route("GET", "/kv/{key}", None, asks="App Configuration Data Reader"),),
+    unserved=(
+        Unserved("*", "the functions read one key-value and nothing else"),
+        Unserved("HMAC", "the functions have an identity and no access key"),
+    ),
+)
 
 
 def _answer(request: Request, key_values: KeyValues) -> Response:

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from localcloud.azure.bearer import BearerError, Readers, bearer_object
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response, Site
 
 if TYPE_CHECKING:
@@ -72,12 +73,23 @@ def sites(entra: Entra, blobs: Blobs) -> dict[str, Site]:
     """Every account's blob endpoint."""
 
     def serve(request: Request) -> Response:
-        if request.method != "GET" or request.query or request.path.count("/") < 2:  # noqa: PLR2004
+        if SERVICE.find(request.method, request.path) is None or request.query:
             return _error(405, "NotImplemented", "The embedded cloud does not serve this.")
         refusal = _refusal(request, entra, blobs)
         return refusal or _answer(request, blobs)
 
-    return {"*.blob.core.windows.net": serve}
+    return dict.fromkeys(SERVICE.hosts, serve)
+
+
+SERVICE: Service[None] = Service(
+    "Azure Blob Storage",
+    ("*.blob.core.windows.net",),
+    (Route("GET", "/{container}/{blob+}", None, asks="Storage Blob Data Reader"),),
+    unserved=(
+        Unserved("*", "the functions read one blob and nothing else; blobs are put in process"),
+        Unserved("Shared Key and SAS", "the functions have an identity and no key"),
+    ),
+)
 
 
 def _refusal(request: Request, entra: Entra, blobs: Blobs) -> Response | None:

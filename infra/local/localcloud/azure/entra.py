@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.azure.keys import CertifiedKey, new_key
 from localcloud.azure.refusals import LOGIN, EntraError
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -127,29 +128,17 @@ class Entra:
 
     def site(self, request: Request) -> Response:
         """`login.microsoftonline.com` and `sts.windows.net`."""
-        named, _, rest = request.path.strip("/").partition("/")
+        named = request.path.strip("/").partition("/")[0]
         tenant = named.lower()
         if tenant not in (self.azure.tenant, *MULTI_TENANT):
             unknown = EntraError(90002, "invalid_tenant", _unknown_tenant(named))
             return unknown.answer(self.clock())
-        found = self._documents(tenant, at_home=request.host == LOGIN).get(rest)
-        if found is None or request.method != "GET":
+        services = [service for service in SERVICES if request.host in service.hosts]
+        found = [service.find(request.method, request.path.rstrip("/")) for service in services]
+        route = next((each[0] for each in found if each), None)
+        if route is None or route.handler is None:
             return Response(404)
-        return Response.json(200, found())
-
-    def _documents(self, tenant: str, *, at_home: bool) -> dict[str, Callable[[], dict[str, Any]]]:
-        """Paths below the tenant to what is published there."""
-        documents = {".well-known/openid-configuration": lambda: self._discovery_v1(tenant)}
-        if at_home:
-            issuer = _issuer_v2(_tenant_in_text(tenant))
-            documents |= {
-                "v2.0/.well-known/openid-configuration": lambda: self._discovery_v2(tenant),
-                "discovery/keys": self.key_set,
-                "discovery/v2.0/keys": lambda: self.key_set(issuer),
-            }
-        if at_home and tenant == "common":
-            documents["discovery/instance"] = lambda: _INSTANCE
-        return documents
+        return Response.json(200, route.handler(self, tenant))
 
     def _common(
         self, identity: ManagedIdentity, application: EntraApplication, now: int, lifetime: int
@@ -190,25 +179,27 @@ class Entra:
             "ver": "2.0",
         }
 
-    def _discovery_v1(self, tenant: str) -> dict[str, Any]:
-        base = f"https://{LOGIN}/{tenant}"
-        return {
-            **_discovery_common(),
-            "issuer": _issuer_v1(_tenant_in_text(tenant)),
-            "authorization_endpoint": f"{base}/oauth2/authorize",
-            "token_endpoint": f"{base}/oauth2/token",
-            "jwks_uri": f"https://{LOGIN}/common/discovery/keys",
-        }
 
-    def _discovery_v2(self, tenant: str) -> dict[str, Any]:
-        base = f"https://{LOGIN}/{tenant}"
-        return {
-            **_discovery_common(),
-            "issuer": _issuer_v2(_tenant_in_text(tenant)),
-            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-            "token_endpoint": f"{base}/oauth2/v2.0/token",
-            "jwks_uri": f"{base}/discovery/v2.0/keys",
-        }
+def _discovery_v1(_entra: Entra, tenant: str) -> dict[str, Any]:
+    base = f"https://{LOGIN}/{tenant}"
+    return {
+        **_discovery_common(),
+        "issuer": _issuer_v1(_tenant_in_text(tenant)),
+        "authorization_endpoint": f"{base}/oauth2/authorize",
+        "token_endpoint": f"{base}/oauth2/token",
+        "jwks_uri": f"https://{LOGIN}/common/discovery/keys",
+    }
+
+
+def _discovery_v2(_entra: Entra, tenant: str) -> dict[str, Any]:
+    base = f"https://{LOGIN}/{tenant}"
+    return {
+        **_discovery_common(),
+        "issuer": _issuer_v2(_tenant_in_text(tenant)),
+        "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+        "token_endpoint": f"{base}/oauth2/v2.0/token",
+        "jwks_uri": f"{base}/discovery/v2.0/keys",
+    }
 
 
 def _roles(identity: ManagedIdentity, application: EntraApplication) -> list[str]:
@@ -266,3 +257,35 @@ def _unknown_resource(resource: str, tenant: str) -> str:
 
 def _opaque(size: int) -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
+
+
+type Document = Callable[[Entra, str], dict[str, Any]]
+"""What is published of a tenant; its name is as the path has it."""
+
+ISSUER: Service[Document | None] = Service(
+    "Microsoft Entra ID, issuer of version 1",
+    (STS, LOGIN),
+    (Route("GET", "/{tenant}/.well-known/openid-configuration", _discovery_v1),),
+)
+SIGN_IN: Service[Document | None] = Service(
+    "Microsoft Entra ID",
+    (LOGIN,),
+    (
+        Route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", _discovery_v2),
+        Route("GET", "/{tenant}/discovery/keys", lambda entra, _: entra.key_set()),
+        Route(
+            "GET",
+            "/{tenant}/discovery/v2.0/keys",
+            lambda entra, tenant: entra.key_set(_issuer_v2(_tenant_in_text(tenant))),
+        ),
+        Route("GET", "/common/discovery/instance", lambda _, __: _INSTANCE),
+        # Served by token_endpoint, who stands before this one.
+        Route("POST", "/{tenant}/oauth2/v2.0/token", None, asks="a federated identity credential"),
+    ),
+    unserved=(
+        Unserved("authorize, devicecode", "people sign in there; the callers are workloads"),
+        Unserved("oauth2/token", "version 1 of the token endpoint, which no current library asks"),
+        Unserved("client_secret, certificates", "nobody in the world has one"),
+    ),
+)
+SERVICES = (ISSUER, SIGN_IN)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ FRONT_END_SECONDS = 230
 THREADS = 32
 _HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade"}
 _FRONT_END = {"x-forwarded-proto", "x-forwarded-for", "disguised-host", "content-length"}
+
+SERVICE: Service[None] = Service(
+    "Azure Functions",
+    ("{app}.azurewebsites.net",),
+    (Route("*", "/{route+}", None, asks="the function's auth level"),),
+    unserved=(Unserved("/admin, /runtime", "the host's own doors, which no app here needs"),),
+)
 
 
 class FunctionsHostError(Exception):

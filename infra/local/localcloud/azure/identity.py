@@ -16,6 +16,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from localcloud.azure.entra import DEFAULT_LIFETIME, Entra, UnknownResourceError
+from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response, Server, Site
 
 if TYPE_CHECKING:
@@ -235,3 +236,16 @@ def _vm_error(status: int, error: str, text: str) -> Response:
 
 def _new_secret() -> str:
     return secrets.token_hex(16).upper()
+
+
+APP_SERVICE: Service[None] = Service(
+    "App Service's identity endpoint",
+    ("127.0.0.1",),
+    (Route("GET", "/msi/token", None),),
+)
+VIRTUAL_MACHINE: Service[None] = Service(
+    "Azure Instance Metadata Service",
+    (METADATA,),
+    (Route("GET", "/metadata/identity/oauth2/token", None),),
+    unserved=(Unserved("instance, attested, loadbalancer", "only the identity is asked for"),),
+)

@@ -208,12 +208,12 @@ V1: Service[Handler] = Service(
                 f"{place}.{resource}.*"
                 for place in ("namespaces", "projects.locations")
                 for resource in (
-                    *("authorizeddomains", "configurations", "domainmappings", "executions"),
-                    *("instances", "jobs", "operations", "revisions", "routes", "tasks"),
-                    "workerpools",
+                    *("authorizeddomains", "configurations", "domainmappings", "instances"),
+                    *("jobs", "revisions", "routes", "workerpools"),
                 )
             ),
-            "projects.authorizeddomains.*",
+            *("namespaces.executions.*", "namespaces.tasks.*"),
+            *("projects.authorizeddomains.*", "projects.locations.operations.*"),
             because=_NOT_SERVICES,
         ),
     ),

@@ -19,6 +19,7 @@ import jwt
 
 from localcloud.aws.instances.credentials import RotatingCredentials, timestamp
 from localcloud.kubernetes import Cluster, Pod, TokenError
+from localcloud.wire.routes import Route, Service
 from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
@@ -137,3 +138,11 @@ def _eks_text(code: str, message: str) -> str:
 def _plain(status: int, text: str) -> Response:
     kinds = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
     return Response(status, f"{text}\n".encode(), kinds)
+
+
+TASKS: Service[None] = Service(
+    "Amazon ECS task credentials", (TASK_ADDRESS,), (Route("GET", "/v2/credentials/{id}", None),)
+)
+PODS: Service[None] = Service(
+    "Amazon EKS Pod Identity agent", (POD_ADDRESS,), (Route("GET", POD_PATH, None),)
+)
