@@ -28,7 +28,7 @@ def leaks(text: str, secrets: Iterable[str] = ()) -> list[str]:
 
 def secrets_of(cloud: Cloud) -> Iterator[str]:
     """Every long-lived secret of the embedded cloud."""
-    for key in list(cloud.accounts._keys.values()):
+    for key in cloud.accounts.issued():
         yield key.secret
         if key.token:
             yield key.token

@@ -20,6 +20,7 @@ from localcloud.cloud import Cloud
 from localcloud.kubernetes import Pod
 from localcloud.workloads import ON_AWS, ON_AZURE, UnfitPlaceError
 from localcloud.world import World
+from tests.conformance.aws_lab import own_template
 from tokenvend.cli.local_texts import IDENTITY_VARIABLES
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ASSUMED = "arn:aws:sts::111122223333:assumed-role/etl/"
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with Cloud(World.load(), tmp_path_factory.mktemp("instances"), functions=()) as running:
+        running.accounts.deploy(own_template().roles)
         yield running
 
 
@@ -318,6 +320,23 @@ def test_a_caller_on_a_machine_that_it_never_has_is_refused(
 ) -> None:
     with pytest.raises(UnfitPlaceError, match=said):
         ground.environment_for(name, place)
+
+
+@pytest.mark.parametrize(("place", "service"), ON_AWS.items())
+def test_a_role_runs_only_where_its_trust_lets_a_service_take_it_on(
+    ground: Cloud, place: str, service: str
+) -> None:
+    role = ground.world.aws.role("stranger")
+    assert role is not None
+    before = role.assume_role_policy_document
+    kept = [s for s in before["Statement"] if service not in s["Principal"].get("Service", ())]
+    role.assume_role_policy_document = {**before, "Statement": kept}
+    try:
+        with pytest.raises(UnfitPlaceError, match=f"stranger does not trust {service}"):
+            ground.environment_for("stranger", place)
+    finally:
+        role.assume_role_policy_document = before
+    assert ground.environment_for("stranger", place)
 
 
 def test_namesakes_are_told_apart(ground: Cloud) -> None:

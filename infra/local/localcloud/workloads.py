@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from localcloud.aws import instances
+from localcloud.aws import instances, service_roles
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
 from localcloud.azure.refusals import LOGIN
 from localcloud.kubernetes import Cluster, Pod, Projected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from localcloud.aws import Accounts
@@ -54,7 +54,13 @@ class Place(StrEnum):
     AKS = "aks"
 
 
-ON_AWS = (Place.LAMBDA, Place.EC2, Place.ECS, Place.EKS)
+# By place: the service that takes on the role there.
+ON_AWS = {
+    Place.LAMBDA: service_roles.LAMBDA,
+    Place.EC2: service_roles.EC2,
+    Place.ECS: service_roles.ECS,
+    Place.EKS: service_roles.EKS,
+}
 ON_AZURE = (Place.FUNCTIONS, Place.VM, Place.AKS)
 
 
@@ -155,6 +161,11 @@ class Machines:
     def _of_role(self, name: str, place: Place) -> Machine:
         if place not in ON_AWS:
             raise _unfit(f"the AWS role {name}", ON_AWS, place)
+        role, service = self._accounts.role(name), ON_AWS[place]
+        if role and not service_roles.may_take_on(
+            self._accounts, service, self._accounts.role_arn(role)
+        ):
+            raise UnfitPlaceError(f"the AWS role {name} does not trust {service}")
         if place is Place.LAMBDA:
             # Lambda hands out keys, not an address: a new session each time.
             key = self._accounts.session(name, LAMBDA_SESSION)
@@ -247,6 +258,6 @@ def _plain(address: str, port: int) -> dict[str, int]:
     return {f"{address}:80": port, f"127.0.0.1:{port}": port}
 
 
-def _unfit(who: str, places: tuple[Place, ...], place: Place) -> UnfitPlaceError:
+def _unfit(who: str, places: Iterable[Place], place: Place) -> UnfitPlaceError:
     *first, last = places
     return UnfitPlaceError(f"{who} runs on {', '.join(first)} or {last}, never on {place}")

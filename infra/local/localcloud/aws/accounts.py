@@ -126,6 +126,11 @@ class Accounts:
         user = self.aws.user(principal.arn.rpartition("/")[2])
         return _policies(user) if user else []
 
+    def issued(self) -> list[AccessKey]:
+        """Every key that was issued and is not forgotten."""
+        with self._lock:
+            return list(self._keys.values())
+
     def find(self, key_id: str) -> AccessKey | None:
         """The key of this id, expired or not."""
         with self._lock:

@@ -13,19 +13,19 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from localcloud.aws.accounts import AccessKey, Accounts, trust
-from localcloud.aws.authorization import DeniedError, Question, authorize, authorize_service
+from localcloud.aws.authorization import DeniedError, Question, authorize
 from localcloud.aws.runtime import Outcome, Worker, emulator
+from localcloud.aws.service_roles import LAMBDA, may_take_on
 from localcloud.aws.template import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from localcloud.aws.accounts import AccessKey, Accounts
     from localcloud.aws.template import Function, Template
 
 WORKERS = 2
-_SERVICE = "lambda.amazonaws.com"
 _LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
 # Lambda renews a function's credentials within twelve hours.
 _CREDENTIAL_SECONDS = 12 * 3600
@@ -138,14 +138,9 @@ class Functions:
 
     def _assumed(self, function: Function) -> AccessKey:
         """A session of the execution role, if that trusts Lambda; raises TemplateError."""
-        role = self._accounts.role_of(function.role)
-        policies = [trust(role)] if role else []
-        question = Question("sts:AssumeRole", function.role, policies=policies, trust=True)
-        try:
-            authorize_service(self._accounts, _SERVICE, question)
-        except DeniedError:
+        if not may_take_on(self._accounts, LAMBDA, function.role):
             text = "The role defined for the function cannot be assumed by Lambda."
-            raise TemplateError(f"{function.logical_id}: {text}") from None
+            raise TemplateError(f"{function.logical_id}: {text}")
         return self._accounts.issue(function.role, function.name, seconds=_CREDENTIAL_SECONDS)
 
     def _may_log(self, function: Function, key: AccessKey) -> bool:
