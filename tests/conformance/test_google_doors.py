@@ -98,3 +98,14 @@ def test_no_token_of_a_boundary_opens_anything_but_storage(
     narrowed = lab.google.tokens.issue(replace(token, boundary=()), lab.clock.now)
     status, error = knock(lab, service, route, narrowed)
     assert (status, error["status"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(("service", "route"), ROUTES)
+def test_a_scope_of_reading_changes_nothing(
+    service: Service[Handler], route: Route[Handler]
+) -> None:
+    scopes = service.scopes if route.scopes is None else route.scopes
+    reads = [scope for scope in scopes if re.search("read.?only$", scope)]
+    verb = (route.permission or route.asks).rpartition(".")[2]
+    assert not reads or verb in ("", "get", "list", "getIamPolicy")
+    assert not reads or route.method == "GET" or re.search(":(get|test|search)", route.path)

@@ -188,6 +188,10 @@ def test_a_member_that_exists_is_taken(lab: Lab, accounts: Any, member: str) -> 
         ),
         ("user:absent@acme.example", "User absent@acme.example does not exist."),
         ("group:absent@acme.example", "Group absent@acme.example does not exist."),
+        (
+            "serviceAccount:acme.svc.id.goog[ns/ksa]",
+            "Identity Pool does not exist (acme.svc.id.goog)",
+        ),
         ("allUsers", "Principals of type allUsers and allAuthenticatedUsers cannot be added"),
         ("allAuthenticatedUsers", "cannot be added to this resource."),
         # The project's id where its number belongs, the first mistake of every guide's reader.
@@ -360,3 +364,61 @@ def test_a_token_of_a_boundary_reads_no_policy(lab: Lab) -> None:
     url = f"https://iam.googleapis.com/v1/{NAME}:getIamPolicy"
     assert lab.call("POST", url, {}, token).status == 403
     assert lab.call("POST", url, {}, token_of(lab)).status == 200
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_a_project_s_policy_is_the_same_in_both_versions(lab: Lab, version: str) -> None:
+    projects = client(lab, f"cloudresourcemanager.{version}").projects()
+    name = "acme" if version == "v1" else "projects/acme"
+    options = {"options": {"requestedPolicyVersion": 3}}
+    policy = projects.getIamPolicy(resource=name, body=options).execute()
+    assert policy["bindings"][0]["role"] == "roles/owner"
+    audits = [
+        {"service": service, "auditLogConfigs": [{"logType": "ADMIN_READ"}]}
+        for service in ("sts.googleapis.com", "iam.googleapis.com")
+    ]
+    body = {"policy": policy | {"auditConfigs": audits}, "updateMask": "auditConfigs,etag"}
+    written = projects.setIamPolicy(resource=name, body=body).execute()
+    assert written["auditConfigs"] == audits
+    assert written["bindings"] == policy["bindings"]
+    # Unless it is named, a change of the bindings leaves the logs alone.
+    body = {"policy": {"bindings": policy["bindings"], "etag": written["etag"]}}
+    again = projects.setIamPolicy(resource=name, body=body).execute()
+    assert again["auditConfigs"] == audits
+    refused(projects.setIamPolicy(resource=name, body=body), 409, "ABORTED", "concurrent")
+    assert World.parse(lab.world.dump()) == lab.world
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        # Facts of the field: its calls are logged by IAM.
+        ({"service": "iamcredentials.googleapis.com"}, "are not supported"),
+        ({"service": "nothing.googleapis.com"}, "are not supported"),
+        ({"service": "allServices"}, "needs a log type"),
+        ({"service": "allServices", "auditLogConfigs": [{}]}, "needs a log type"),
+        ({"auditLogConfigs": [{"logType": "ALL"}]}, "LogType"),
+    ],
+)
+def test_an_audit_config_out_of_form_is_refused(lab: Lab, entry: dict[str, Any], text: str) -> None:
+    projects = client(lab, "cloudresourcemanager.v1").projects()
+    body = {"policy": {"auditConfigs": [entry]}, "updateMask": "auditConfigs"}
+    refused(projects.setIamPolicy(resource="acme", body=body), 400, INVALID, text)
+
+
+@pytest.mark.parametrize(
+    "role", ["roles/storage.legacyBucketReader", "roles/storage.legacyObjectOwner", "roles/nothing"]
+)
+def test_a_project_grants_every_role_but_a_bucket_s_own(lab: Lab, role: str) -> None:
+    projects = client(lab, "cloudresourcemanager.v1").projects()
+
+    def bind(wanted: str) -> Any:
+        bindings = [
+            {"role": "roles/owner", "members": ["user:admin@acme.example"]},
+            {"role": wanted, "members": [SUBJECT]},
+        ]
+        return projects.setIamPolicy(resource="acme", body={"policy": {"bindings": bindings}})
+
+    refused(bind(role), 400, INVALID, f"Role {role} is not supported for this resource.")
+    for granted in ("roles/iam.workloadIdentityUser", "roles/storage.objectViewer", "roles/viewer"):
+        assert bind(granted).execute()["bindings"][1]["role"] == granted

@@ -132,7 +132,8 @@ def _page(given: dict[str, Any], name: str, found: list[dict[str, Any]]) -> Answ
 
 def _policies(version: str) -> tuple[Route[Handler], ...]:
     path = f"/{version}/projects/{{project}}"
-    return policies.routes(path, "resourcemanager.projects", policies.Kind.PROJECT, _project)
+    kind, writers = policies.Kind.PROJECT, (CLOUD_PLATFORM,)
+    return policies.routes(path, "resourcemanager.projects", kind, _project, writers=writers)
 
 
 _HOSTS = ("cloudresourcemanager.googleapis.com",)

@@ -25,6 +25,8 @@ from localcloud.world.azure import (
     ManagedIdentity,
 )
 from localcloud.world.google import (
+    AuditConfig,
+    AuditLogConfig,
     AwsConfig,
     Binding,
     Bucket,
@@ -50,6 +52,8 @@ __all__ = [
     "DEFAULT_WORLD",
     "AppRole",
     "AppRoleAssignment",
+    "AuditConfig",
+    "AuditLogConfig",
     "Aws",
     "AwsConfig",
     "AwsPolicy",

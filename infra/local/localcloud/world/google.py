@@ -24,6 +24,22 @@ class Binding:
 
 
 @dataclass
+class AuditLogConfig:
+    """google.iam.v1.AuditLogConfig: a kind of Data Access log and who is left out of it."""
+
+    log_type: str
+    exempted_members: list[str] = field(default_factory=list)
+
+
+@dataclass
+class AuditConfig:
+    """google.iam.v1.AuditConfig: which Data Access logs a service writes."""
+
+    service: str
+    audit_log_configs: list[AuditLogConfig] = field(default_factory=list)
+
+
+@dataclass
 class Policy:
     """google.iam.v1.Policy.
 
@@ -32,6 +48,7 @@ class Policy:
     """
 
     bindings: list[Binding] = field(default_factory=list)
+    audit_configs: list[AuditConfig] = field(default_factory=list)
     etag: str = "ACAB"
     version: int = 1
     earlier: tuple[tuple[float, list[Binding]], ...] = field(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cel_expr_python import cel
@@ -83,7 +83,10 @@ def condition_holds(
         "request.time": datetime.fromtimestamp(now, UTC),
     }
     try:
-        condition = _condition_environment(attributes or {}).compile(expression)
+        if attributes:
+            condition = _condition_environment(attributes).compile(expression)
+        else:
+            condition = _compile_condition(expression)
         return _is_true(condition.eval(data=data))
     except (RuntimeError, ValueError, TypeError):
         return False
@@ -153,9 +156,14 @@ def _environment() -> cel.Env:
     )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _compile(expression: str) -> cel.Expression:
     return _environment().compile(expression)
+
+
+@lru_cache(maxsize=1024)
+def _compile_condition(expression: str) -> cel.Expression:
+    return _condition_environment({}).compile(expression)
 
 
 def _extract_function() -> cel.FunctionDecl:

@@ -27,9 +27,10 @@ from localcloud.google.core.cel import condition_problem
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.core.hierarchy import of_route
 from localcloud.google.core.iam import ROLES
-from localcloud.google.core.messages import BYTES, INT32, STRING, message, repeated
+from localcloud.google.core.messages import BYTES, INT32, STRING, enum, message, repeated
 from localcloud.wire.routes import Route
-from localcloud.world import Binding, Expr, Policy
+from localcloud.world import AuditConfig, AuditLogConfig, Binding, Expr, Policy
+from localcloud.world.resources import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,9 +45,33 @@ _VERSIONS = (0, 1, 3)
 _CONDITIONS = 3
 _MORE = "For more information, please refer to https://cloud.google.com/iam/docs/policies#versions."
 
+_AUDITED = frozenset(
+    f"{name}.googleapis.com"
+    for name in ("cloudresourcemanager", "iam", "run", "serviceusage", "storage", "sts")
+) | {"allServices"}
+"""What of the services here has Data Access logs; IAM Credentials' calls are logged by IAM."""
+
 POLICY = {
     "version": INT32,
     "etag": BYTES,
+    "audit_configs": repeated(
+        message(
+            {
+                "service": STRING,
+                "audit_log_configs": repeated(
+                    message(
+                        {
+                            "log_type": enum(
+                                "google.iam.v1.AuditLogConfig.LogType",
+                                *("ADMIN_READ", "DATA_READ", "DATA_WRITE"),
+                            ),
+                            "exempted_members": repeated(STRING),
+                        }
+                    )
+                ),
+            }
+        )
+    ),
     "bindings": repeated(
         message(
             {
@@ -65,6 +90,8 @@ POLICY = {
     ),
 }
 """The fields of a Policy, to read one with `Call.message`."""
+UPDATED = "bindings,etag"
+"""What setIamPolicy changes unless it is told otherwise."""
 _VERSION = "options.requested_policy_version"
 _POOL = re.compile(
     r"projects/[^/]+/locations/global/workloadIdentityPools/[^/]+|[^/]+(/[^/]+)*?/workforcePools/[^/]+"
@@ -120,7 +147,9 @@ def routes(
         given = call.message({"policy": message(POLICY), "update_mask": STRING})
         if "policy" not in given:
             raise invalid_argument("Policy is required.", "policy")
-        return shown(replace(call.cloud, find(call), kind, given["policy"], call.now), 3)
+        policy, mask = given["policy"], given.get("update_mask", UPDATED)
+        fresh = replace(call.cloud, find(call), kind, policy, call.now, mask)
+        return shown(fresh, _CONDITIONS)
 
     def test(call: Call) -> Answer:
         wanted = call.message({"permissions": repeated(STRING)}).get("permissions", [])
@@ -149,34 +178,64 @@ def shown(policy: Policy, version: int) -> dict[str, Any]:
     conditional = any(binding.condition for binding in policy.bindings)
     answer: dict[str, Any] = {"version": 3 if conditional and version == _CONDITIONS else 1}
     bindings = [_binding(binding, plain=version != _CONDITIONS) for binding in policy.bindings]
-    if bindings:
-        return answer | {"etag": etag(policy), "bindings": bindings}
-    return {"etag": etag(policy)}
+    answer = answer | {"bindings": bindings} if bindings else {}
+    if policy.audit_configs:
+        answer["auditConfigs"] = [unparse(config) for config in policy.audit_configs]
+    return answer | {"etag": etag(policy)}
 
 
 def etag(policy: Policy) -> str:
     """What must be sent back with a change: another one after every change, however made."""
-    if not policy.bindings and policy.etag == Policy.etag:
+    content: list[Any] = [_binding(binding, plain=False) for binding in policy.bindings]
+    content += [unparse(config) for config in policy.audit_configs]
+    if not content and policy.etag == Policy.etag:
         return Policy.etag
-    content = [policy.etag, [_binding(binding, plain=False) for binding in policy.bindings]]
+    content.append(policy.etag)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
     return base64.b64encode(b"\x07\x06" + digest[:6]).decode()
 
 
 def replace(
-    cloud: GoogleCloud, holder: Holder, kind: Kind, given: Mapping[str, Any], now: float
+    cloud: GoogleCloud,
+    holder: Holder,
+    kind: Kind,
+    given: Mapping[str, Any],
+    now: float,
+    mask: str = UPDATED,
 ) -> Policy:
-    """Put a checked policy, read with `POLICY`, in place of the resource's; raises GoogleError."""
+    """Put a checked policy, read with `POLICY`, in place of the resource's; raises GoogleError.
+
+    What the `mask` does not name stays as it was.
+    """
+    named = {re.sub("[_ ]", "", path).lower() for path in mask.split(",")}
     with cloud.world.lock:
         current = holder.iam_policy
-        bindings = [
-            _checked(cloud.world.google, kind, current, entry)
-            for entry in given.get("bindings", [])
-            if entry.get("members")
-        ]
+        bindings, audits = current.bindings, current.audit_configs
+        if "bindings" in named:
+            bindings = [
+                _checked(cloud.world.google, kind, current, entry)
+                for entry in given.get("bindings", [])
+                if entry.get("members")
+            ]
+        if "auditconfigs" in named:
+            audits = [_audited(kind, entry) for entry in given.get("audit_configs", [])]
         _check_size(bindings)
         _check_versions(current, given, bindings)
-        fresh = Policy(bindings, secrets.token_hex(8), 3 if _conditional(bindings) else 1)
+        if kind is Kind.PROJECT and _owned(current.bindings) and not _owned(bindings):
+            # A project without an organization: nobody could ever change it again.
+            text = "The last owner of a project outside an organization cannot be removed."
+            detail = {
+                "@type": "type.googleapis.com/google.cloudresourcemanager.v1.ProjectIamPolicyError",
+                "type": "SOLO_REQUIRE_TOS_ACCEPTOR",
+                "role": "roles/owner",
+            }
+            raise GoogleError("FAILED_PRECONDITION", text, (detail,))
+        fresh = Policy(
+            bindings,
+            audit_configs=audits,
+            etag=secrets.token_hex(8),
+            version=_CONDITIONS if _conditional(bindings) else 1,
+        )
         if cloud.propagation:
             acting = [old for old in current.earlier if old[0] > now - cloud.propagation]
             fresh.earlier = (*acting, (now, current.bindings))
@@ -222,6 +281,14 @@ def _binding(binding: Binding, *, plain: bool) -> dict[str, Any]:
 
 def _conditional(bindings: Iterable[Binding]) -> bool:
     return any(binding.condition for binding in bindings)
+
+
+def _owned(bindings: Iterable[Binding]) -> bool:
+    """Whether a person owns the project."""
+    return any(
+        binding.role == "roles/owner" and any(m.startswith("user:") for m in binding.members)
+        for binding in bindings
+    )
 
 
 def _check_versions(current: Policy, given: Mapping[str, Any], bindings: Iterable[Binding]) -> None:
@@ -278,6 +345,18 @@ def _checked(google: Google, kind: Kind, current: Policy, entry: Mapping[str, An
     known = {member for binding in current.bindings for member in binding.members}
     members = [_member(google, kind, known, member) for member in entry["members"]]
     return Binding(role, list(dict.fromkeys(members)), _condition(kind, role, members, entry))
+
+
+def _audited(kind: Kind, entry: Mapping[str, Any]) -> AuditConfig:
+    service = entry.get("service", "")
+    if kind is not Kind.PROJECT or service not in _AUDITED:
+        text = f"Audit configs for service '{service}' are not supported for this resource."
+        raise invalid_argument(text, "audit_configs")
+    configs = entry.get("audit_log_configs", [])
+    if not configs or not all("log_type" in config for config in configs):
+        raise invalid_argument("An audit config needs a log type.", "audit_configs")
+    logs = [AuditLogConfig(c["log_type"], c.get("exempted_members", [])) for c in configs]
+    return AuditConfig(service, logs)
 
 
 def _check_role(kind: Kind, role: str) -> None:
@@ -347,6 +426,8 @@ def _member(google: Google, kind: Kind, known: Iterable[str], member: str) -> st
         case "projectOwner" | "projectEditor" | "projectViewer" if kind is Kind.BUCKET:
             if google.project(rest) is not None:
                 return member
+    if cluster := re.fullmatch(r"serviceAccount:([a-z0-9-]+\.svc\.id\.goog)\[.+\]", member):
+        raise invalid_argument(f"Identity Pool does not exist ({cluster[1]}).", "members")
     text = (
         f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
     )

@@ -9,11 +9,9 @@ from localcloud.google.core.tokens import CLOUD_PLATFORM, IAM_SCOPE
 from localcloud.google.iam import accounts, pools, providers, roles
 from localcloud.wire.routes import Service, Unserved
 
-HOST = "iam.googleapis.com"
-
 SERVICE = Service(
     "Identity and Access Management (IAM) API",
-    (HOST,),
+    ("iam.googleapis.com", "iam.mtls.googleapis.com"),
     (*pools.ROUTES, *providers.ROUTES, *accounts.ROUTES, *roles.ROUTES),
     document="iam.v1",
     unserved=(

@@ -239,8 +239,10 @@ def _tombstone(account: ServiceAccount) -> str:
 
 def _rename(google: Google, old: str, new: str) -> None:
     for policy in policies.everywhere(google):
-        for binding in policy.bindings:
-            binding.members = [new if member == old else member for member in binding.members]
+        # What still acts by propagation too: an account of the same name is another one.
+        for bindings in (policy.bindings, *(earlier for _, earlier in policy.earlier)):
+            for binding in bindings:
+                binding.members = [new if member == old else member for member in binding.members]
 
 
 _ONE = PATH + "/{account}"
