@@ -189,8 +189,8 @@ def test_a_member_that_exists_is_taken(lab: Lab, accounts: Any, member: str) -> 
         ("user:absent@acme.example", "User absent@acme.example does not exist."),
         ("group:absent@acme.example", "Group absent@acme.example does not exist."),
         (
-            "serviceAccount:acme.svc.id.goog[ns/ksa]",
-            "Identity Pool does not exist (acme.svc.id.goog)",
+            "serviceAccount:acme.svc.id.goog[n/k]",
+            "Identity Pool does not exist (acme.svc.id.",
         ),
         ("allUsers", "Principals of type allUsers and allAuthenticatedUsers cannot be added"),
         ("allAuthenticatedUsers", "cannot be added to this resource."),
@@ -422,3 +422,12 @@ def test_a_project_grants_every_role_but_a_bucket_s_own(lab: Lab, role: str) -> 
     refused(bind(role), 400, INVALID, f"Role {role} is not supported for this resource.")
     for granted in ("roles/iam.workloadIdentityUser", "roles/storage.objectViewer", "roles/viewer"):
         assert bind(granted).execute()["bindings"][1]["role"] == granted
+
+
+def test_the_last_owner_of_a_project_stays(lab: Lab) -> None:
+    projects = client(lab, "cloudresourcemanager.v1").projects()
+    entries = [{"role": "roles/viewer", "members": ["user:admin@acme.example"]}]
+    body = {"policy": {"bindings": entries}}
+    request = projects.setIamPolicy(resource="acme", body=body)
+    error = refused(request, 400, "FAILED_PRECONDITION", "last owner")
+    assert error["details"][0]["type"] == "SOLO_REQUIRE_TOS_ACCEPTOR"
