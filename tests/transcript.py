@@ -74,9 +74,9 @@ def matches(printed: str, answered: str) -> bool:
     """Whether an answer is the one that the page prints."""
     pattern = "\n".join(
         ".*" if line.strip() == "…" else "[^\n]*".join(map(re.escape, line.split("…")))
-        for line in printed.rstrip().splitlines()
+        for line in printed.strip().splitlines()
     )
-    answer = "\n".join(line.rstrip() for line in answered.rstrip().splitlines())
+    answer = "\n".join(line.rstrip() for line in answered.strip().splitlines())
     return re.fullmatch(pattern, answer, re.DOTALL) is not None
 
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import botocore.session
 import google.auth.aws
 import google.auth.identity_pool
 import pytest
 import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from google.auth.exceptions import OAuthError
 from google.auth.transport.requests import Request
 
@@ -141,6 +144,42 @@ def test_no_caller_on_aws_gets_in_with_its_own_keys(become: Any, name: str) -> N
                 token(environment, file_of(provider, AWS_SOURCE, account))
             said = str(refusal.value.args[0])
             assert said == REJECTED if provider.aws else said.startswith("Error code invalid_")
+
+
+@pytest.mark.parametrize("name", others(aws_callers()))
+def test_no_caller_on_aws_gets_in_by_way_of_a_role_that_it_may_assume(
+    become: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    environment, aws = become(name), World.load().aws
+    sts = botocore.session.get_session().create_client(
+        "sts",
+        config=Config(proxies={"https": environment["HTTPS_PROXY"]}),
+        verify=environment["AWS_CA_BUNDLE"],
+    )
+    reached = set()
+    for role in aws.roles:
+        keys = assumed(sts, f"arn:aws:iam::{aws.account}:role/{role.role_name}")
+        if keys is None:
+            continue
+        reached.add(role.role_name)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+        monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+        for provider in WORLD.workload_identity_pool_providers:
+            with pytest.raises(OAuthError):
+                token(environment, file_of(provider, AWS_SOURCE, ""))
+    assert FUNCTION not in reached
+    assert reached or name != "operator"
+
+
+def assumed(sts: Any, arn: str) -> dict[str, str] | None:
+    """The keys of a session of a role, or nothing when AWS denies it."""
+    try:
+        return dict(sts.assume_role(RoleArn=arn, RoleSessionName="mine")["Credentials"])
+    except ClientError as denial:
+        if denial.response["Error"]["Code"] != "AccessDenied":
+            raise
+        return None
 
 
 @pytest.mark.parametrize("name", others(azure_callers()))
