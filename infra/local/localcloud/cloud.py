@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -128,10 +129,7 @@ class Cloud:
             self._claim_directory()
             self._start_wire()
             self._start_clouds()
-            if "aws" in self._wanted:
-                self._start_lambda()
-            if "azure" in self._wanted:
-                self._start_function_app()
+            self._start_functions()
             self._start_admin()
             self._publish()
         except _REFUSALS as failure:
@@ -265,6 +263,18 @@ class Cloud:
         self.router.add(aws.configuration_sites(self.accounts, self.parameters, self.profiles))
         self.router.add(azure.configuration_sites(self.entra, self.key_values, self.blobs))
 
+    def _start_functions(self) -> None:
+        """Start the wanted clouds' functions at once: each spends its time in another process."""
+        known = {"aws": self._start_lambda, "azure": self._start_function_app}
+
+        def start(cloud: str) -> None:
+            known[cloud]()
+            self._require_health(cloud)
+
+        with ThreadPoolExecutor(len(known)) as pool:
+            for started in [pool.submit(start, cloud) for cloud in known if cloud in self._wanted]:
+                started.result()
+
     def _start_lambda(self) -> None:
         template = self._template()
         self.accounts.deploy(template.roles)
@@ -371,8 +381,6 @@ class Cloud:
         self._write("admin.json", {"url": f"http://127.0.0.1:{server.port}", "token": token})
 
     def _publish(self) -> None:
-        for cloud in sorted(self._wanted):
-            self._require_health(cloud)
         self.endpoints["ready"] = True
         self._write("endpoints.json", self.endpoints)
 

@@ -196,10 +196,13 @@ class Router:
 
     def __init__(self, sites: Mapping[str, Site] | None = None) -> None:
         self._sites: dict[str, Site] = dict(sites or {})
+        self._lock = threading.Lock()
 
     def add(self, sites: Mapping[str, Site]) -> None:
         """Add or replace sites."""
-        self._sites.update(sites)
+        # A new table each time: requests in other threads are reading the old one.
+        with self._lock:
+            self._sites = {**self._sites, **sites}
 
     @property
     def hosts(self) -> list[str]:
