@@ -47,7 +47,16 @@ def vm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def instance(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An EC2 instance with the endpoint's role."""
+    """An EC2 instance with the endpoint's role, which trusts EC2 for once."""
+    role = cloud.accounts.role("tokenvend")
+    assert role is not None
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "ec2.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    trust = {"Version": "2012-10-17", "Statement": [statement]}
+    monkeypatch.setattr(role, "assume_role_policy_document", trust)
     for name, value in cloud.environment_for("tokenvend", "ec2").items():
         monkeypatch.setenv(name, value)
 

@@ -19,7 +19,7 @@ import requests
 from localcloud.cloud import Cloud
 from localcloud.kubernetes import Pod
 from localcloud.workloads import ON_AWS, ON_AZURE, UnfitPlaceError
-from localcloud.world import World
+from localcloud.world import AwsRole, World
 from tests.conformance.aws_lab import own_template
 from tokenvend.cli.local_texts import IDENTITY_VARIABLES
 
@@ -50,6 +50,18 @@ def restored(ground: Cloud) -> Iterator[None]:
     yield
     ground.clock.skew = 0.0
     ground.faults.clear()
+
+
+LAMBDA_ALONE = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
 
 
 def process(environment: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
@@ -339,10 +351,55 @@ def test_a_role_runs_only_where_its_trust_lets_a_service_take_it_on(
     assert ground.environment_for("stranger", place)
 
 
+def test_trust_that_ends_while_a_machine_runs_ends_its_credentials(ground: Cloud) -> None:
+    instance = on(ground.environment_for("stranger", "ec2"))
+    task = ground.environment_for("stranger", "ecs")["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+    pod = ground.environment_for("stranger", "eks")
+    role = ground.world.aws.role("stranger")
+    assert role is not None
+
+    def served() -> list[requests.Response]:
+        path = "meta-data/iam/security-credentials/stranger"
+        token = ground.machines.eks.token(Pod("stranger"), "pods.eks.amazonaws.com", 600)
+        return [
+            data(instance, path, imds_token(instance).text),
+            requests.get(task, timeout=10),
+            on(pod).get(POD, headers={"Authorization": token}, timeout=10),
+        ]
+
+    first = [answer.json() for answer in served()]
+    before, role.assume_role_policy_document = role.assume_role_policy_document, LAMBDA_ALONE
+    try:
+        # What was assumed before goes on to its end.
+        assert [answer.json() for answer in served()] == first
+        ground.clock.skew = 5.5 * 3600
+        of_ec2, of_ecs, of_eks = served()
+        assert of_ec2.json()["Code"] == "AssumeRoleUnauthorizedAccess"
+        assert (of_ecs.status_code, of_ecs.json()["code"]) == (503, "CredentialsUninitialized")
+        assert (of_eks.status_code, "(AccessDeniedException)" in of_eks.text) == (400, True)
+        assert all("AccessKeyId" not in each.text for each in (of_ec2, of_ecs, of_eks))
+    finally:
+        role.assume_role_policy_document = before
+
+
+def test_a_pods_session_carries_what_eks_tags_it_with(ground: Cloud) -> None:
+    environment = ground.environment_for("etl", "eks")
+    token = pod_token(environment, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    given = on(environment).get(POD, headers={"Authorization": token}, timeout=10).json()
+    key = ground.accounts.find(given["AccessKeyId"])
+    assert key is not None
+    assert key.principal.tags["kubernetes-service-account"] == "etl"
+    assert key.principal.tags["eks-cluster-name"] == "acme"
+
+
 def test_namesakes_are_told_apart(ground: Cloud) -> None:
-    assert "AWS_ACCESS_KEY_ID" in ground.environment_for("tokenvend")
-    assert "AWS_ACCESS_KEY_ID" in ground.environment_for("aws:tokenvend")
-    assert "IDENTITY_ENDPOINT" in ground.environment_for("azure:tokenvend")
+    ground.world.aws.roles.append(AwsRole("reporting", LAMBDA_ALONE))
+    try:
+        assert "AWS_ACCESS_KEY_ID" in ground.environment_for("reporting")
+        assert "AWS_ACCESS_KEY_ID" in ground.environment_for("aws:reporting")
+        assert "IDENTITY_ENDPOINT" in ground.environment_for("azure:reporting")
+    finally:
+        ground.world.aws.roles.pop()
     with pytest.raises(LookupError):
         ground.environment_for("azure:etl")
 

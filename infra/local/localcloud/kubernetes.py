@@ -36,6 +36,10 @@ POLL_SECONDS = 1.0
 class TokenError(Exception):
     """A token that the cluster did not sign for this audience, or that is not valid now."""
 
+    def __init__(self, *, expired: bool = False) -> None:
+        super().__init__("the token is not valid now" if expired else "the token is not accepted")
+        self.expired = expired
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -105,10 +109,10 @@ class Cluster:
                 # The embedded cloud's clock counts, not this machine's.
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
-        except jwt.PyJWTError as wrong:
-            raise TokenError(type(wrong).__name__) from None
+        except jwt.PyJWTError:
+            raise TokenError from None
         if not claims["nbf"] <= self._clock() < claims["exp"]:
-            raise TokenError("ExpiredSignatureError")
+            raise TokenError(expired=True)
         return claims
 
     def published(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from localcloud.aws import instances, service_roles
+from localcloud.aws import service_roles
+from localcloud.aws.instances import ec2, ecs, eks
 from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
 from localcloud.azure.refusals import LOGIN
 from localcloud.kubernetes import Cluster, Pod, Projected
@@ -38,7 +39,7 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AKS_TOKEN_SECONDS = 3600
 
 
-ADDRESSES = ("127.0.0.1", METADATA, instances.TASK_ADDRESS, instances.POD_ADDRESS)
+ADDRESSES = ("127.0.0.1", METADATA, ecs.ADDRESS, eks.ADDRESS)
 """Where machines find their identity: App Service's endpoint on loopback, and link-local ones."""
 
 
@@ -120,7 +121,7 @@ class Machines:
         self._person = person
         self._serve = serve
         aws = world.aws
-        self.eks = Cluster(instances.eks_issuer(aws.account, aws.region), accounts.clock)
+        self.eks = Cluster(eks.issuer(aws.account, aws.region), accounts.clock)
         self.aks = Cluster(world.azure.aks_oidc_issuer, entra.clock)
         self._projected = Projected(directory, accounts.clock)
         self._made: dict[tuple[str, Place], Machine] = {}
@@ -190,29 +191,29 @@ class Machines:
 
     def _aws(self, role: str, place: Place) -> Machine:
         if place is Place.EC2:
-            port = self._serve(instances.Instance(self._accounts, role).site, instances.ADDRESS)
+            port = self._serve(ec2.Instance(self._accounts, role).site, ec2.ADDRESS)
             variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"}
             # An instance's environment names no region; the metadata does.
-            return Machine("aws", variables, _plain(instances.ADDRESS, port))
+            return Machine("aws", variables, _plain(ec2.ADDRESS, port))
         if place is Place.ECS:
-            task = instances.Task(self._accounts, role)
-            port = self._serve(task.site, instances.TASK_ADDRESS)
+            task = ecs.Task(self._accounts, role)
+            port = self._serve(task.site, ecs.ADDRESS)
             variables = {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{task.path}",
                 "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
                 **self._regions(),
             }
-            return Machine("aws", variables, _plain(instances.TASK_ADDRESS, port))
-        pod = instances.PodIdentity(self._accounts, role, self.eks)
-        port = self._serve(pod.site, instances.POD_ADDRESS)
-        file = self._projected.file(f"eks-{role}", instances.POD_TOKEN_SECONDS, pod.token)
+            return Machine("aws", variables, _plain(ecs.ADDRESS, port))
+        pod = eks.PodIdentity(self._accounts, role, self.eks)
+        port = self._serve(pod.site, eks.ADDRESS)
+        file = self._projected.file(f"eks-{role}", eks.TOKEN_SECONDS, pod.token)
         variables = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{instances.POD_PATH}",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{eks.PATH}",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file),
             "AWS_STS_REGIONAL_ENDPOINTS": "regional",
             **self._regions(),
         }
-        return Machine("aws", variables, _plain(instances.POD_ADDRESS, port))
+        return Machine("aws", variables, _plain(eks.ADDRESS, port))
 
     def _azure(self, name: str, place: Place) -> Machine:
         identity = self._entra.identity(name)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from localcloud.aws import appconfigdata, function_url, gateway, invoke, ssm, sts
+from localcloud.aws import appconfigdata, function_url, gateway, instances, invoke, ssm, sts
 from localcloud.aws.accounts import AccessKey, Accounts, Principal, UnknownIdentityError
 from localcloud.aws.appconfigdata import Profiles
 from localcloud.aws.functions import Functions
-from localcloud.aws.instances import containers, metadata
 from localcloud.aws.runtime import Outcome, RuntimeMissingError, WorkerError
 from localcloud.aws.ssm import Parameters
 from localcloud.aws.sts.query import unreachable
@@ -54,9 +53,7 @@ SERVICES = (
     invoke.SERVICE,
     ssm.SERVICE,
     appconfigdata.SERVICE,
-    metadata.SERVICE,
-    containers.TASKS,
-    containers.PODS,
+    *instances.SERVICES,
 )
 """Everything of AWS's that is served."""
 _REGION = re.compile(

@@ -1,26 +1,8 @@
 """Where AWS's machines get their role's credentials: EC2 instances, ECS tasks and EKS pods."""
 
-from localcloud.aws.instances.containers import (
-    POD_ADDRESS,
-    POD_AUDIENCE,
-    POD_PATH,
-    POD_TOKEN_SECONDS,
-    TASK_ADDRESS,
-    PodIdentity,
-    Task,
-    eks_issuer,
-)
-from localcloud.aws.instances.metadata import ADDRESS, Instance
+from localcloud.aws.instances import ec2, ecs, eks
 
-__all__ = [
-    "ADDRESS",
-    "POD_ADDRESS",
-    "POD_AUDIENCE",
-    "POD_PATH",
-    "POD_TOKEN_SECONDS",
-    "TASK_ADDRESS",
-    "Instance",
-    "PodIdentity",
-    "Task",
-    "eks_issuer",
-]
+SERVICES = (ec2.SERVICE, ecs.SERVICE, eks.SERVICE)
+"""What each of them serves."""
+
+__all__ = ["SERVICES", "ec2", "ecs", "eks"]

@@ -3,7 +3,8 @@
 Version 2 asks for a session token, which a PUT gives for 1 to 21,600 seconds and refuses to a
 request that passed a proxy (X-Forwarded-For), so that an open proxy on the instance leaks nothing.
 Where tokens are required, as on every current image, a request without one gets 401. The hop limit
-is not played. What an instance has no value for answers 404, the document's signatures too.
+is not played. What an instance has no value for answers 404, the document's signatures too. A role
+that does not trust EC2 is served without credentials, with EC2's own code.
 Specification: EC2 User Guide, "Access instance metadata" and "Instance metadata categories".
 """
 
@@ -19,7 +20,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.instances.credentials import RotatingCredentials, timestamp
+from localcloud.aws import service_roles
+from localcloud.aws.instances.credentials import (
+    Assumption,
+    RotatingCredentials,
+    UntrustedError,
+    timestamp,
+)
 from localcloud.wire.routes import Route, Service
 from localcloud.wire.web import Request, Response
 
@@ -50,7 +57,9 @@ class Instance:
         self.id = "i-0" + _digest(role)[:16]
         self._accounts = accounts
         self._role = role
-        self._credentials = RotatingCredentials(accounts, role, self.id)
+        self._credentials = RotatingCredentials(
+            accounts, role, Assumption(service_roles.EC2, self.id)
+        )
         self._tokens: dict[str, float] = {}
         self._started = accounts.clock()
         self._lock = threading.Lock()
@@ -84,6 +93,8 @@ class Instance:
         presented = request.headers.all(TOKEN)
         if (presented and not self._knows(presented[0])) or (self._required and not presented):
             return _error(401)
+        if parameters["version"] not in _VERSIONS:
+            return _error(404)
         asked = parameters.get("path", "")
         tree = self._tree()
         value = tree.get(asked.rstrip("/") if asked.endswith("/") else asked)
@@ -138,7 +149,17 @@ class Instance:
         }
 
     def _security_credentials(self) -> str:
-        key, issued = self._credentials.current()
+        try:
+            key, issued = self._credentials.current()
+        except UntrustedError:
+            return _json(
+                {
+                    "Code": "AssumeRoleUnauthorizedAccess",
+                    "Message": f"EC2 cannot assume the role {self._role}. Please see documentation "
+                    "at https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html",
+                    "LastUpdated": timestamp(self._accounts.clock()),
+                }
+            )
         return _json(
             {
                 "Code": "Success",
@@ -152,12 +173,11 @@ class Instance:
         )
 
     def _profile(self) -> str:
-        _, issued = self._credentials.current()
         arn = f"arn:aws:iam::{self._accounts.aws.account}:instance-profile/{self._role}"
         return _json(
             {
                 "Code": "Success",
-                "LastUpdated": timestamp(issued),
+                "LastUpdated": timestamp(self._started),
                 "InstanceProfileArn": arn,
                 "InstanceProfileId": "AIPA" + _digest(arn)[:17].upper(),
             }
@@ -190,12 +210,10 @@ SERVICE: Service[Callable[[Instance, Request, dict[str, str]], Response]] = Serv
     hosts=(ADDRESS,),
     routes=(
         Route("PUT", "/latest/api/token", Instance.issue),
-        Route("GET", "/", Instance.versions),
-        *(
-            Route("GET", f"/{version}{rest}", Instance.read)
-            for version in _VERSIONS
-            for rest in ("", "/", "/{path+}")
-        ),
+        Route("GET", "/", Instance.versions, asks="a metadata token"),
+        Route("GET", "/{version}", Instance.read, asks="a metadata token"),
+        Route("GET", "/{version}/", Instance.read, asks="a metadata token"),
+        Route("GET", "/{version}/{path+}", Instance.read, asks="a metadata token"),
     ),
 )
 
