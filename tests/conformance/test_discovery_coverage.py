@@ -132,7 +132,12 @@ def test_what_is_neither_served_nor_listed_would_be_found() -> None:
     ]
 
 
-def test_each_table_of_google_has_its_documents_host() -> None:
+def test_each_table_is_found_at_every_host_that_its_document_names() -> None:
     for service in google.SERVICES:
-        if service.document:
-            assert urlsplit(document(service.document)["rootUrl"]).netloc in service.hosts
+        if not service.document:
+            continue
+        text = document(service.document)
+        urls = [text["rootUrl"], text["mtlsRootUrl"]]
+        urls += [endpoint["endpointUrl"] for endpoint in text.get("endpoints", [])]
+        for host in (urlsplit(url).netloc for url in urls):
+            assert any(fnmatchcase(host, pattern) for pattern in service.hosts), host

@@ -55,7 +55,11 @@ def test_services_are_listed_by_region_and_in_all(lab: Lab) -> None:
     assert [service["name"] for service in page["services"]] == [more[0]]
     page = services(lab).list(parent=PLACE, pageSize=1, pageToken=page["nextPageToken"]).execute()
     assert [service["name"] for service in page["services"]] == [NAME]
-    for host, count in ((REGIONAL, 2), ("https://run.googleapis.com", 3)):
+    everywhere, endpoint = (
+        "https://run.googleapis.com",
+        "https://run.us-central1.rep.googleapis.com",
+    )
+    for host, count in ((REGIONAL, 2), (endpoint, 2), (everywhere, 3)):
         answer = lab.call("GET", f"{host}/{KNATIVE}", token=token_of(lab))
         listed = json.loads(answer.body)
         conforms("run.v1", "ListServicesResponse", listed)

@@ -136,7 +136,7 @@ def _policies(version: str) -> tuple[Route[Handler], ...]:
     return policies.routes(path, "resourcemanager.projects", kind, _project, writers=writers)
 
 
-_HOSTS = ("cloudresourcemanager.googleapis.com",)
+_HOSTS = ("cloudresourcemanager.googleapis.com", "cloudresourcemanager.mtls.googleapis.com")
 _GIVEN = "a world says which projects there are"
 _NO_FOLDERS = "no project of a world lies in a folder or an organization"
 _NO_TAGS = "conditions on tags are not evaluated"

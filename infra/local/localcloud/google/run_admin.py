@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from localcloud.google.core.api import Answer, Call, Handler
     from localcloud.world import RunService
 
-HOSTS = ("run.googleapis.com", "*-run.googleapis.com")
+HOSTS = (
+    "run.googleapis.com",
+    "run.mtls.googleapis.com",
+    "*-run.googleapis.com",
+    "run.*.rep.googleapis.com",
+)
 _AUTH = "https://www.googleapis.com/auth"
 _WRITE = (CLOUD_PLATFORM, f"{_AUTH}/run")
 _READ = (*_WRITE, f"{_AUTH}/run.readonly")

@@ -178,7 +178,7 @@ _UNSURE = "an operation is over when it is first asked for: there is nothing to 
 
 SERVICE: Service[Handler] = Service(
     "Service Usage",
-    ("serviceusage.googleapis.com",),
+    ("serviceusage.googleapis.com", "serviceusage.mtls.googleapis.com"),
     (
         Route("GET", _SERVICES, _list, "serviceusage.services.list", scopes=_READ),
         Route("GET", f"{_SERVICES}/{{api}}", _get, "serviceusage.services.get", scopes=_READ),

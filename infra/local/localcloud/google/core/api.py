@@ -45,7 +45,9 @@ type Answer = Mapping[str, Any] | Response
 type Handler = Callable[[Call], Answer]
 
 _MIN_GZIP = 256
-_REGIONAL = re.compile(r"([a-z]+-[a-z]+[0-9]+)-[a-z]+\.googleapis\.com")
+_REGIONAL = re.compile(
+    r"(?:[a-z]+\.)?(?P<location>[a-z]+-[a-z]+[0-9]+)(?:-[a-z]+|\.rep)\.googleapis\.com"
+)
 # How the refusal of these services differs from IAM's.
 _PROJECTS = "cloudresourcemanager.googleapis.com"
 _RUN = "run.googleapis.com"
@@ -128,8 +130,8 @@ def _serve(
         if found is not None:
             route, parameters = found
             # A regional host says where: us-central1-run.googleapis.com.
-            if place := _REGIONAL.match(request.host.lower()):
-                parameters = {"location": place[1]} | parameters
+            if place := _REGIONAL.fullmatch(request.host.lower()):
+                parameters = place.groupdict() | parameters
             call = _admit(Call(cloud, service, route, request, parameters, cloud.clock()))
             return _on_the_wire(request, route.handler(call))
     raise not_served(request)
