@@ -1,4 +1,4 @@
-"""AWS in the embedded cloud: STS, API Gateway, Function URLs and Lambda, as strict as AWS.
+"""AWS in the embedded cloud: STS, IAM's decisions, API Gateway, Function URLs, Lambda, instances.
 
 `Accounts` holds identities and keys, `Functions` runs the template's functions, `sites` is what a
 router needs.

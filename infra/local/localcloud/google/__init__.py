@@ -1,7 +1,6 @@
-"""Google Cloud in the embedded cloud, as strict as Google is.
+"""Google Cloud in the embedded cloud: one world, one token store and one audit log.
 
-Serves the Security Token Service, IAM Credentials, IAM, Cloud Storage, Cloud Run and the public key
-sets, all on one world, one token store and one audit log.
+Every API is a table of what it serves and what it leaves out, behind the one front of `core/api`.
 """
 
 from __future__ import annotations
