@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -111,7 +112,9 @@ class Lab:
             body = json.dumps(body).encode()
         path = parts.path or "/"
         target = f"{path}?{parts.query}" if parts.query else path
-        return self.router(Request(method, parts.netloc, target, Headers(fields), body or b""))
+        return whole(
+            self.router(Request(method, parts.netloc, target, Headers(fields), body or b""))
+        )
 
     def exchange(self, **fields: str | None) -> Response:
         """A token exchange by form; None leaves a field out."""
@@ -188,6 +191,13 @@ class Lab:
         return token
 
 
+def whole(answer: Response) -> Response:
+    """The answer with all of its body, as a client has it in the end."""
+    if answer.stream is None:
+        return answer
+    return replace(answer, body=b"".join(answer.stream), stream=None)
+
+
 def aws_request(
     key: AccessKey,
     provider: str = AWS_PROVIDER,
@@ -235,8 +245,8 @@ class _InProcess(BaseAdapter):
         body = body.encode() if isinstance(body, str) else body
         body = body if isinstance(body, bytes) else b"".join(body)
         fields = Headers((name, _text(value)) for name, value in request.headers.items())
-        answer = self._router(
-            Request(str(request.method), parts.netloc, target or "/", fields, body)
+        answer = whole(
+            self._router(Request(str(request.method), parts.netloc, target or "/", fields, body))
         )
         raw = HTTPResponse(
             io.BytesIO(answer.body),

@@ -381,7 +381,7 @@ def opened(store: Store, length: int | None = None) -> tuple[str, list[bytes]]:
         made.append(content_of(found))
         return found
 
-    return store.sessions.open(finish, length, NOW).id, made
+    return store.sessions.open("b", finish, length, NOW).id, made
 
 
 def test_chunks_become_one_object_and_the_last_may_come_again() -> None:

@@ -102,7 +102,12 @@ class Cloud:
         self.entra = azure.Entra(world.azure, self.clock)
         self.audit = google.AuditLog()
         self.google = google.GoogleCloud(
-            world, self.clock, self._internet, self.audit, propagation=propagation
+            world,
+            self.clock,
+            self._internet,
+            self.audit,
+            self.directory / "objects",
+            propagation=propagation,
         )
         self.parameters, self.profiles = aws.Parameters(), aws.Profiles()
         self.key_values, self.blobs = azure.KeyValues(self.entra), azure.Blobs(self.entra)

@@ -48,7 +48,8 @@ SERVICES = (
 
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """Hostname patterns to sites, for a `localcloud.wire.web.Router`."""
+    apis = api_sites(cloud, *SERVICES)
     return {
-        **api_sites(cloud, *SERVICES),
-        "storage.googleapis.com": storage.site(cloud),
+        **apis,
+        **storage.sites(cloud, beside=apis),
     }

@@ -3,7 +3,8 @@
 A `Service` names its hosts, its routes and what it leaves out with the reason. A path is written as
 Google's discovery documents write a method's `flatPath`
 (``/v1/projects/{project}/serviceAccounts/{account}:getIamPolicy``): a name in braces stands for one
-segment, percent-encoded slashes included; ``{name+}`` at the end for the rest of the path. Services
+segment, percent-encoded slashes included, up to a colon; ``{name*}`` for a segment with its colons
+(object names have them); ``{name+}`` at the end for the rest of the path. Services
 with a single path tell their operations apart by an action (AWS Query's `Action`, `X-Amz-Target`).
 """
 
@@ -42,7 +43,7 @@ class Route[Handler]:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        pieces = re.split(r"(\{[A-Za-z]+\+?\})", self.path)
+        pieces = re.split(r"(\{[A-Za-z]+[+*]?\})", self.path)
         return re.compile("".join(_piece(piece) for piece in pieces))
 
     def parameters(self, path: str) -> dict[str, str] | None:
@@ -98,5 +99,7 @@ def _piece(piece: str) -> str:
     name = piece.strip("{}")
     if name.endswith("+"):
         return f"(?P<{name[:-1]}>.+)"
+    if name.endswith("*"):
+        return f"(?P<{name[:-1]}>[^/]+)"
     # A colon divides a resource from its verb: /v1/projects/p/serviceAccounts/s:signBlob.
     return f"(?P<{name}>[^/:]+)"

@@ -41,6 +41,7 @@ from localcloud.world.google import (
     ServiceAccount,
     UniformBucketLevelAccess,
     User,
+    Versioning,
     WorkloadIdentityPool,
     WorkloadIdentityPoolProvider,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "ServiceAccount",
     "UniformBucketLevelAccess",
     "User",
+    "Versioning",
     "WorkloadIdentityPool",
     "WorkloadIdentityPoolProvider",
     "World",

@@ -190,6 +190,14 @@ class IamConfiguration:
     uniform_bucket_level_access: UniformBucketLevelAccess = field(
         default_factory=UniformBucketLevelAccess
     )
+    public_access_prevention: str = "inherited"
+
+
+@dataclass
+class Versioning:
+    """Whether replaced and deleted objects stay as noncurrent generations."""
+
+    enabled: bool = False
 
 
 @dataclass
@@ -199,6 +207,11 @@ class Bucket:
     name: str
     location: str = "US"
     project_number: str = ""
+    storage_class: str = "STANDARD"
+    labels: dict[str, str] = field(default_factory=dict)
+    versioning: Versioning = field(default_factory=Versioning)
+    time_created: str = "2026-01-01T00:00:00.000Z"
+    metageneration: int = 1
     iam_configuration: IamConfiguration = field(default_factory=IamConfiguration)
     iam_policy: Policy = field(default_factory=Policy)
 

@@ -11,6 +11,7 @@ from localcloud.keys import SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from localcloud.wire.web import Request, Response
     from localcloud.world import World
@@ -26,6 +27,8 @@ class GoogleCloud:
         fetch: reaches the other clouds' stand-ins by hostname: AWS STS for GetCallerIdentity, an
             OIDC issuer for its key set.
         log: receives the audit entries.
+        directory: where Cloud Storage keeps content, cleared at the start; without one it is
+            temporary.
         tokens: what has been issued.
         keys: of service accounts, by unique id.
         operations: the long-running operations of Service Usage and IAM, by name.
@@ -37,6 +40,7 @@ class GoogleCloud:
     clock: Callable[[], float]
     fetch: Callable[[Request], Response]
     log: AuditLog = field(default_factory=AuditLog)
+    directory: Path | None = None
     tokens: TokenStore = field(default_factory=TokenStore)
     keys: dict[str, SigningKey] = field(default_factory=dict)
     operations: dict[str, Mapping[str, Any]] = field(default_factory=dict)

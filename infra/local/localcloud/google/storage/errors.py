@@ -45,11 +45,12 @@ class StorageError(Exception):
         return Response.json(self.code, {"error": error})
 
 
-def denied(who: str, permission: str, *, anonymous: bool = False) -> StorageError:
+def denied(who: str, permission: str, *, on: str = "", anonymous: bool = False) -> StorageError:
     """The 403 of a missing grant; the 401 of a caller without a token."""
-    kind = "bucket" if permission.startswith("storage.buckets.") else "object"
+    of_bucket = permission.startswith("storage.buckets.") or permission == "storage.objects.list"
+    kind = on or ("Storage bucket" if of_bucket else "Storage object")
     text = (
-        f"{who} does not have {permission} access to the Google Cloud Storage {kind}. "
+        f"{who} does not have {permission} access to the Google Cloud {kind}. "
         f"Permission '{permission}' denied on resource (or it may not exist)."
     )
     if anonymous:
@@ -60,6 +61,12 @@ def denied(who: str, permission: str, *, anonymous: bool = False) -> StorageErro
 def invalid(message: str, location: str = "") -> StorageError:
     """A 400 for a value that cannot be."""
     return StorageError(HTTPStatus.BAD_REQUEST, message, "invalid", location)
+
+
+def not_served(what: str) -> StorageError:
+    """The 405 of what the embedded cloud leaves out: clients would retry a 501."""
+    text = f"The embedded cloud does not serve {what}; `tokenvend local routes` lists what it does."
+    return StorageError(HTTPStatus.METHOD_NOT_ALLOWED, text, "notImplemented")
 
 
 def no_such_bucket() -> StorageError:

@@ -125,6 +125,11 @@ def token_after(name: str) -> str:
     return _token(name, _ALL)
 
 
+def name_before(token: str) -> str:
+    """The last name of the page before; raises the 400 of a token that is none."""
+    return _read_token(token)[0]
+
+
 def _folded(name: str, query: Query) -> str:
     """The prefix that stands for a name, or nothing."""
     if not query.delimiter:

@@ -72,6 +72,7 @@ class Session:
 
     Args:
         id: the unguessable id.
+        bucket: the bucket whose object it makes.
         expires: epoch seconds.
         length: the object's size in bytes, where it was announced.
         finish: makes the object of the content; raises what keeps it from being made.
@@ -79,6 +80,7 @@ class Session:
     """
 
     id: str = field(repr=False)
+    bucket: str
     expires: float
     length: int | None
     finish: Callable[[Content], StoredObject]
@@ -91,17 +93,20 @@ class Session:
         """How many bytes are kept."""
         return self.writer.size if self.writer else 0
 
-    def advance(self, content_range: str, body: Body) -> StoredObject | None:
+    def advance(
+        self, content_range: str, body: Body, check: Callable[[Content], None] | None = None
+    ) -> StoredObject | None:
         """Take a request's bytes; the object once it is made, None while bytes are missing.
 
-        Raises StorageError for what does not fit, and what `finish` raises; passes on the
-        BodyCutError of a broken connection, having kept the whole quanta that came.
+        `check` raises what the last request knows against the content, its checksum. Raises
+        StorageError for what does not fit, and what `finish` raises; passes on the BodyCutError
+        of a broken connection, having kept the whole quanta that came.
         """
         if not self.lock.acquire(timeout=BUSY_SECONDS):
             text = "An earlier request of this upload is still running."
             raise StorageError(HTTPStatus.SERVICE_UNAVAILABLE, text, "backendError", plain=True)
         try:
-            return self._advance(content_range, body)
+            return self._advance(content_range, body, check)
         finally:
             if self.writer is not None:
                 self.writer.pause()
@@ -112,7 +117,9 @@ class Session:
         with self.lock:
             self.writer = None
 
-    def _advance(self, content_range: str, body: Body) -> StoredObject | None:
+    def _advance(
+        self, content_range: str, body: Body, check: Callable[[Content], None] | None
+    ) -> StoredObject | None:
         if self.made is not None:
             _skip(body, None)
             return self.made
@@ -121,7 +128,7 @@ class Session:
         span = Span.parse(content_range)
         self._agree(span)
         if span.first is None:
-            return self._complete(self.writer) if span.total == self.received else None
+            return self._complete(self.writer, check) if span.total == self.received else None
         _check_length(span, body)
         if span.first > self.received:
             text = (
@@ -134,7 +141,7 @@ class Session:
         final = span.open_end or (span.last is not None and span.last + 1 == span.total)
         self._take(self.writer, body, span, final=final)
         ended = span.total is None or self.received == span.total
-        return self._complete(self.writer) if final and ended else None
+        return self._complete(self.writer, check) if final and ended else None
 
     def _agree(self, span: Span) -> None:
         """The announced size is the size."""
@@ -160,13 +167,16 @@ class Session:
             writer.write(piece)
             piece = _quantum(body)
 
-    def _complete(self, writer: Writer) -> StoredObject:
+    def _complete(self, writer: Writer, check: Callable[[Content], None] | None) -> StoredObject:
         if self.length is not None and self.received != self.length:
             raise bad_request(
                 f"Invalid request.  The upload was announced with {self.length} byte(s), but "
                 f"{self.received} byte(s) came."
             )
-        made = self.finish(writer.finish())
+        content = writer.finish()
+        if check is not None:
+            check(content)
+        made = self.finish(content)
         # The answer to a repeated request needs no bytes: with the object's its file goes too.
         self.made = replace(made, content=made.content.without_file())
         self.writer = None
@@ -182,12 +192,15 @@ class Sessions:
         self._lock = threading.Lock()
 
     def open(
-        self, finish: Callable[[Content], StoredObject], length: int | None, now: float
+        self,
+        bucket: str,
+        finish: Callable[[Content], StoredObject],
+        length: int | None,
+        now: float,
     ) -> Session:
         """A new session; `now` is epoch seconds."""
-        session = Session(
-            secrets.token_urlsafe(96), now + LIFETIME, length, finish, Writer(self._directory)
-        )
+        upload, writer = secrets.token_urlsafe(96), Writer(self._directory)
+        session = Session(upload, bucket, now + LIFETIME, length, finish, writer)
         with self._lock:
             for expired in [key for key, known in self._open.items() if known.expires <= now]:
                 del self._open[expired]

@@ -94,8 +94,7 @@ class StoredObject:
     @property
     def etag(self) -> str:
         """The JSON API's entity tag: Google's protobuf of generation and metageneration."""
-        packed = b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)
-        return base64.b64encode(packed).decode()
+        return etag_of(self.generation, self.metageneration)
 
 
 @dataclass(slots=True)
@@ -274,9 +273,14 @@ class Store:
         return self._generation
 
 
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:  # noqa: PLR2004
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
+def etag_of(*numbers: int) -> str:
+    """An entity tag as Google packs it: a protobuf message of the numbers, in base64."""
+    packed = bytearray()
+    for place, given in enumerate(numbers, 1):
+        packed.append(place << 3)
+        number = given
+        while number > 0x7F:  # noqa: PLR2004
+            packed.append(number & 0x7F | 0x80)
+            number >>= 7
+        packed.append(number)
+    return base64.b64encode(packed).decode()

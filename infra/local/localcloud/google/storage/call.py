@@ -1,0 +1,101 @@
+"""One admitted request of the JSON API, and what every handler does with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from localcloud.google.storage.errors import condition_not_met, denied, invalid
+from localcloud.google.storage.fields import selected
+from localcloud.google.storage.preconditions import Preconditions
+from localcloud.google.storage.resources import OBJECT_FIELDS, object_resource
+from localcloud.google.storage.store import Draft, ReplacesError, StoredObject, Terms
+from localcloud.wire.web import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.google.storage.access import Caller
+    from localcloud.google.storage.store import Store
+    from localcloud.wire.web import Request
+    from localcloud.world import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, its path's parameters (decoded), its caller and the store."""
+
+    request: Request
+    parameters: Mapping[str, str]
+    caller: Caller
+    store: Store
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.caller.now
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query's parameters, decoded; of a repeated name, the last."""
+        return self.request.params
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket that the path names; raises the 404."""
+        return self.caller.bucket(self.parameters["bucket"])
+
+    @property
+    def name(self) -> str:
+        """The object that the path names."""
+        return self.parameters["object"]
+
+    def flag(self, name: str) -> bool:
+        """A boolean of the query, false when absent; raises the 400 of anything else."""
+        text = self.query.get(name, "false").lower()
+        if text not in ("true", "false"):
+            raise invalid(f"Invalid boolean value: '{text[:64]}'.", name)
+        return text == "true"
+
+    def answer(
+        self, resource: Mapping[str, Any], known: frozenset[str], *headers: tuple[str, str]
+    ) -> Response:
+        """A resource, or what `fields` selects of it."""
+        mask = self.query.get("fields")
+        chosen = resource if mask is None else selected(resource, mask, known)
+        return Response.json(200, chosen, *headers)
+
+    def object(self, found: StoredObject) -> Response:
+        """An object's resource with its entity tag."""
+        return self.answer(object_resource(found), OBJECT_FIELDS, ("ETag", found.etag))
+
+    def require_etag(self, etag: str) -> None:
+        """Raise the 412 unless If-Match, if it is there, names this entity tag."""
+        wanted = self.request.headers.get("If-Match")
+        if wanted and not names_etag(wanted, etag):
+            raise condition_not_met()
+
+    def terms(self, bucket: Bucket, name: str) -> Terms:
+        """The terms of a write of the query's preconditions.
+
+        Replacing an object also needs the permission to delete it.
+        """
+        return Terms(
+            Preconditions.of(self.query),
+            may_replace=self.caller.may("storage.objects.delete", bucket, name),
+            versioned=bucket.versioning.enabled,
+        )
+
+    def publish(self, bucket: Bucket, name: str, draft: Draft, terms: Terms) -> StoredObject:
+        """Make the draft an object; raises the 412, and the 403 of replacing."""
+        now = self.caller.cloud.clock()
+        try:
+            return self.store.publish(bucket.name, name, draft, now, terms)
+        except ReplacesError:
+            raise denied(self.caller.name, "storage.objects.delete") from None
+
+
+def names_etag(field: str, etag: str) -> bool:
+    """Whether an If-Match or If-None-Match field names an entity tag (RFC 9110 section 13.1)."""
+    given = (entry.strip().removeprefix("W/").strip('"') for entry in field.split(","))
+    return any(entry in ("*", etag) for entry in given)

@@ -1,0 +1,143 @@
+"""An object's metadata as its writer gives it: names, fields, and what of them is refused.
+
+Unknown fields are passed over, as Google does; wrong types, line breaks and what would need ACLs,
+holds or keys of the customer's are not.
+https://cloud.google.com/storage/docs/metadata
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from localcloud.google.storage.errors import StorageError, invalid, not_served
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localcloud.wire.web import Headers
+    from localcloud.world import Bucket
+
+MAX_NAME = 1024
+"""Bytes of UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
+MAX_CUSTOM = 8 * 1024
+"""Bytes of custom metadata, names and values together (storage/quotas)."""
+STORAGE_CLASSES = frozenset(
+    {
+        *("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
+        *("MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"),
+    }
+)
+_TEXTS = frozenset(
+    {
+        *("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage"),
+        *("contentType", "customTime", "storageClass"),
+    }
+)
+# Fields of an object that the embedded cloud cannot keep its word on.
+_UNKEPT = frozenset({"temporaryHold", "eventBasedHold", "retention", "contexts", "kmsKeyName"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_ACL = (
+    "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled. Read more "
+    "at https://cloud.google.com/storage/docs/uniform-bucket-level-access"
+)
+
+
+def read_resource(body: bytes) -> dict[str, Any]:
+    """A JSON body as an object; an empty one is empty. Raises the 400 of anything else."""
+    try:
+        resource = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError):
+        resource = None
+    if not isinstance(resource, dict):
+        raise StorageError(400, "Parse Error", "parseError")
+    return resource
+
+
+def object_name(text: object) -> str:
+    """A name that an object may have; raises the 400."""
+    if not isinstance(text, str) or not text:
+        raise StorageError(400, "Required", "required", "name")
+    if (
+        len(text.encode("utf-8", "surrogatepass")) > MAX_NAME
+        or text in (".", "..")
+        or text.startswith(".well-known/acme-challenge/")
+        or re.search(r"[\r\n\x00\ud800-\udfff]", text)
+    ):
+        raise invalid("Invalid object name.")
+    return text
+
+
+def writable(resource: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
+    """The fields that a writer sets; one that is null or empty is left out. Raises the 400."""
+    refuse_unkept(resource, bucket)
+    fields = {name: _text(name, resource[name]) for name in _TEXTS if resource.get(name)}
+    if fields.get("storageClass", "STANDARD") not in STORAGE_CLASSES:
+        raise invalid("Invalid storage class.")
+    custom = _custom(resource.get("metadata"))
+    return fields | ({"metadata": custom} if custom else {})
+
+
+def patched(fields: Mapping[str, Any], change: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
+    """Fields after a JSON merge patch: what is null goes, a custom entry's null removes it."""
+    custom = change.get("metadata", {})
+    if custom is not None and not isinstance(custom, dict):
+        raise invalid("Invalid value for: metadata")
+    merged = {**fields, **{name: change[name] for name in _TEXTS if name in change}}
+    kept = {} if custom is None else fields.get("metadata", {}) | custom
+    merged["metadata"] = {name: value for name, value in kept.items() if value is not None}
+    return writable(merged, bucket)
+
+
+def refuse_unkept(resource: Mapping[str, Any], bucket: Bucket) -> None:
+    """Raise the refusal of ACLs, holds, retention and Cloud KMS keys."""
+    if resource.get("acl"):
+        refuse_acl(bucket)
+    for name in sorted(_UNKEPT & resource.keys()):
+        if resource[name]:
+            raise not_served(f"an object's {name}")
+
+
+def refuse_acl(bucket: Bucket) -> None:
+    """Raise Google's 400 under uniform access; elsewhere say that ACLs are not served."""
+    if bucket.iam_configuration.uniform_bucket_level_access.enabled:
+        raise invalid(_NO_ACL)
+    raise not_served("access control lists")
+
+
+def refuse_parameters(query: Mapping[str, str], headers: Headers, bucket: Bucket) -> None:
+    """Raise the refusal of a predefined ACL, a Cloud KMS key or a customer's own key."""
+    if query.get("predefinedAcl") or query.get("destinationPredefinedAcl"):
+        refuse_acl(bucket)
+    if query.get("kmsKeyName") or query.get("destinationKmsKeyName"):
+        raise invalid("The embedded cloud has no Cloud KMS keys.", "kmsKeyName")
+    own = ("X-Goog-Encryption-", "X-Goog-Copy-Source-Encryption-")
+    if any(name.title().startswith(own) for name, _ in headers.fields):
+        raise invalid("The embedded cloud does not serve customer-supplied encryption keys.")
+
+
+def _custom(value: object) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid("Invalid value for: metadata")
+    custom = {
+        _text("metadata", name): _text(name, entry)
+        for name, entry in value.items()
+        if entry is not None
+    }
+    if sum(len(f"{name}{entry}".encode()) for name, entry in custom.items()) > MAX_CUSTOM:
+        raise invalid("The metadata for your object is too large.")
+    return custom
+
+
+def _text(name: str, value: object) -> str:
+    # These become header fields of a download: a line break in one would forge another.
+    if not isinstance(value, str) or _CONTROL.search(f"{name}{value}"):
+        raise invalid(f"Invalid value for: {name!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise invalid(f"Invalid value for: {name!r}") from None
+    return value

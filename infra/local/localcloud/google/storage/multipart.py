@@ -1,0 +1,161 @@
+"""`multipart/related` uploads, read as they come, in every client's dialect.
+
+Two parts: the object's resource in JSON, then its content, byte for byte. Lines end in CRLF or LF
+(gcloud, gcsfs), the boundary stands bare, in double or in single quotes; a preamble and an epilogue
+are passed over. A third part or a missing end is refused. RFC 2046 section 5.1, RFC 2387.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+from localcloud.google.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from localcloud.wire.web import Body
+
+PIECE = 256 * 1024
+MAX_HEADER = 16 * 1024
+MAX_RESOURCE = 1024 * 1024
+"""Bytes of the JSON part."""
+_BOUNDARY = re.compile(
+    r"multipart/(?:related|mixed)\s*;(?:.*;)?\s*boundary=(?:\"([^\"]+)\"|'([^']+)'|([^\s;\"',]+))",
+    re.IGNORECASE | re.DOTALL,
+)
+MAX_BOUNDARY = 200
+_PLAIN = ("binary", "8bit", "7bit")
+# Behind a delimiter: the end of all parts, or of the line; else it is content that begins like it.
+_DELIMITED = re.compile(rb"--|[ \t]*(?:\r?\n|\r?\Z)")
+
+
+class Source(Protocol):
+    """What bytes are read from; empty at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes."""
+
+
+class Inflated:
+    """A gzip body as what it holds; raises the 400 of what is no gzip. Java's client sends it."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._waiting = b""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes of the content."""
+        while not self._stream.eof:
+            packed = self._waiting or self._body.read(PIECE)
+            try:
+                piece = self._stream.decompress(packed, size)
+            except zlib.error:
+                raise malformed("the body is no gzip") from None
+            self._waiting = self._stream.unconsumed_tail
+            if piece:
+                return piece
+            if not packed:
+                raise malformed("the gzip body ends early")
+        return b""
+
+
+class Related:
+    """The parts of one upload, in their order."""
+
+    def __init__(self, kind: str, source: Source) -> None:
+        match = _BOUNDARY.match(kind.strip())
+        boundary = next(filter(None, match.groups()), "") if match else ""
+        if not 0 < len(boundary) <= MAX_BOUNDARY:
+            raise malformed("the content type names no boundary")
+        self._mark = b"\n--" + boundary.encode("latin-1", "replace")
+        self._source = source
+        # A first delimiter needs no line break before it.
+        self._seen = b"\n"
+        self._ended = False
+        for _ in self._until_mark():
+            continue
+
+    def resource(self) -> bytes:
+        """The first part's content, which is JSON."""
+        self._header()
+        pieces, size = [], 0
+        for piece in self._until_mark():
+            size += len(piece)
+            if size > MAX_RESOURCE:
+                raise malformed("the metadata part is too large")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def content_type(self) -> str:
+        """The second part's own type; its content comes next."""
+        return self._header().get("content-type", "")
+
+    def content(self) -> Iterator[bytes]:
+        """The second part's content, in pieces; raises the 400 if anything but the end follows."""
+        yield from self._until_mark()
+        if not self._ended:
+            raise malformed("there are more than two parts")
+
+    def _header(self) -> dict[str, str]:
+        """The fields before a part's content."""
+        if self._ended:
+            raise malformed("there are fewer than two parts")
+        while (end := re.search(rb"\r?\n\r?\n", self._seen)) is None:
+            if len(self._seen) > MAX_HEADER or not self._more():
+                raise malformed("a part has no header")
+        head, self._seen = self._seen[: end.start()], self._seen[end.end() :]
+        fields = re.findall(rb"(?m)^([A-Za-z-]+):[ \t]*(.*?)[ \t\r]*$", head)
+        given = {name.decode().lower(): value.decode("latin-1") for name, value in fields}
+        if given.get("content-transfer-encoding", "binary").lower() not in _PLAIN:
+            raise malformed("a part has an encoding that is not served")
+        return given
+
+    def _until_mark(self) -> Iterator[bytes]:
+        """What comes before the next delimiter line, which is passed over."""
+        # One byte more than the mark waits: a line break may be CRLF.
+        waiting = len(self._mark) + 1
+        while True:
+            place = self._seen.find(self._mark)
+            if place < 0:
+                if len(self._seen) > waiting:
+                    yield self._seen[:-waiting]
+                    self._seen = self._seen[-waiting:]
+                if not self._more():
+                    raise malformed("the last delimiter is missing")
+                continue
+            while len(self._seen) < place + waiting + 1 and self._more():
+                continue
+            after = self._seen[place + len(self._mark) :]
+            if _DELIMITED.match(after):
+                yield self._seen[:place].removesuffix(b"\r")
+                self._pass_delimiter(after)
+                return
+            yield self._seen[: place + 1]
+            self._seen = self._seen[place + 1 :]
+
+    def _pass_delimiter(self, after: bytes) -> None:
+        if after.startswith(b"--"):
+            self._ended = True
+            while self._source.read(PIECE):
+                continue
+            return
+        while b"\n" not in after:
+            self._seen = b""
+            if len(after) > MAX_HEADER or not self._more():
+                raise malformed("a part has no header")
+            after += self._seen
+        self._seen = after[after.index(b"\n") :]
+
+    def _more(self) -> bool:
+        piece = self._source.read(PIECE)
+        self._seen += piece
+        return bool(piece)
+
+
+def malformed(why: str) -> StorageError:
+    """The 400 of a body that cannot be read."""
+    return StorageError(400, f"Malformed multipart body: {why}.", "badRequest")
