@@ -40,10 +40,10 @@ class Caller:
     """One caller at its own cloud's door."""
 
     environment: Mapping[str, str]
-    _session: requests.Session = field(init=False)
+    session: requests.Session = field(init=False)
 
     def __post_init__(self) -> None:
-        self._session = session(self.environment)
+        self.session = session(self.environment)
 
     @property
     def on_aws(self) -> bool:
@@ -68,7 +68,7 @@ class Caller:
             sent = dict(request.headers.items())
         else:
             sent["Authorization"] = f"Bearer {managed_identity_token(self.environment)}"
-        return self._session.request(method, url, data=body, headers=sent, timeout=30)
+        return self.session.request(method, url, data=body, headers=sent, timeout=30)
 
     @property
     def credentials(self) -> Credentials:

@@ -37,6 +37,28 @@ tests and `make demo`. This page is made by `make docs` from the tables that ser
 """
 
 
+_MACHINES = """## Machines
+
+`tokenvend local env --as NAME --on MACHINE` makes a shell a workload of that kind:
+
+| machine | who runs there | what it finds |
+|---|---|---|
+| `lambda` | a role of AWS that trusts it (as for the next three) | keys in its environment |
+| `ec2` | | instance metadata, version 2 (`instanceMetadataOptions` of the world), the role's keys in it |
+| `ecs` | | the task's credentials at 169.254.170.2 |
+| `eks` | | a projected token, and EKS Pod Identity at 169.254.170.23 |
+| `functions` | a managed identity of Azure | `IDENTITY_ENDPOINT` and its header |
+| `vm` | a managed identity | instance metadata |
+| `aks` | one with a federated identity credential | a projected token, for Entra's token endpoint |
+
+Each machine has a proxy port of its own, so that link-local addresses mean this machine and no other
+there; any other plain http is refused. The AWS SDKs, which ask ECS and EKS without any proxy, are
+given the loopback port by `AWS_CONTAINER_CREDENTIALS_FULL_URI` instead of the address, and EC2's by
+`AWS_EC2_METADATA_SERVICE_ENDPOINT`. **A program that ignores `HTTP_PROXY` and both variables asks the
+real address**: on a virtual machine of your own it would get that machine's real credentials.
+"""
+
+
 def document() -> dict[str, Any]:
     """The catalogue as JSON: vendors, their services, routes and what is left out."""
     return {
@@ -58,7 +80,7 @@ def document() -> dict[str, Any]:
 
 def markdown() -> str:
     """The catalogue as the text of infra/local/README.md."""
-    return "\n".join([_HEAD, *_sections()]).rstrip() + "\n"
+    return "\n".join([_HEAD, _MACHINES, *_sections()]).rstrip() + "\n"
 
 
 def _route(route: Route[Any]) -> dict[str, str]:
