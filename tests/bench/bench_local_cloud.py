@@ -1,8 +1,8 @@
 """The embedded cloud itself: how fast it starts, and what many clients at once see of it.
 
 Run alone: `.venv/bin/python tests/bench/bench_local_cloud.py [--clients N] [--seconds N]`. The
-cloud is `tokenvend local up` in a process of its own; each client vends a token in turn with writing
-and reading an object with it, half of them on AWS and half on Azure. The clients share one
+cloud is `tokenvend local up` in a process of its own. Each client vends a token, writes and reads
+an object with it, and begins anew, half of them on AWS and half on Azure; they share one
 interpreter, which they wait for too. One answer that is not what it should be fails the run.
 """
 

@@ -43,19 +43,22 @@ _MACHINES = """## Machines
 
 | machine | who runs there | what it finds |
 |---|---|---|
-| `lambda` | a role of AWS that trusts it (as for the next three) | keys in its environment |
-| `ec2` | | instance metadata, version 2 (`instanceMetadataOptions` of the world), the role's keys in it |
+| `lambda` | a role that trusts it, as for the next three | keys in its environment |
+| `ec2` | | instance metadata of version 2, with the role's keys in it |
 | `ecs` | | the task's credentials at 169.254.170.2 |
 | `eks` | | a projected token, and EKS Pod Identity at 169.254.170.23 |
-| `functions` | a managed identity of Azure | `IDENTITY_ENDPOINT` and its header |
+| `functions` | a managed identity | `IDENTITY_ENDPOINT` and its header |
 | `vm` | a managed identity | instance metadata |
-| `aks` | one with a federated identity credential | a projected token, for Entra's token endpoint |
+| `aks` | one with a federated identity credential | a projected token for Entra |
 
-Each machine has a proxy port of its own, so that link-local addresses mean this machine and no other
-there; any other plain http is refused. The AWS SDKs, which ask ECS and EKS without any proxy, are
-given the loopback port by `AWS_CONTAINER_CREDENTIALS_FULL_URI` instead of the address, and EC2's by
-`AWS_EC2_METADATA_SERVICE_ENDPOINT`. **A program that ignores `HTTP_PROXY` and both variables asks the
-real address**: on a virtual machine of your own it would get that machine's real credentials.
+Each machine has a proxy port of its own, where link-local addresses mean this machine and no other;
+any other plain http is refused. Metadata of version 1 is a setting of the world
+(`instanceMetadataOptions`). The AWS SDKs ask ECS's and EKS's addresses without any proxy, so
+`AWS_CONTAINER_CREDENTIALS_FULL_URI` gives them a loopback port instead, as
+`AWS_EC2_METADATA_SERVICE_ENDPOINT` does for EC2's.
+
+**A program that ignores `HTTP_PROXY` and those two variables asks the real address**: on a virtual
+machine of your own it would get that machine's real credentials.
 """
 
 
