@@ -6,7 +6,9 @@ import base64
 import json
 import os
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,10 @@ from aws_lambda_powertools.utilities.parser.models import (
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from localcloud.aws import runtime
 from localcloud.cloud import Cloud
 from localcloud.wire.web import Headers, Request, Response
-from localcloud.world import World
+from localcloud.world import AwsPolicy, World
 from tests.conformance.aws_lab import ACCOUNT, REGION, permit, signed, with_header
 
 if TYPE_CHECKING:
@@ -237,6 +240,58 @@ def test_the_other_doors_refuse_in_words_of_their_own(cloud: Cloud, etl: AccessK
     assert cloud.router(request).status == 403
 
 
+def without_policies(cloud: Cloud, name: str) -> AccessKey:
+    """A session of a role that was just made and may do nothing."""
+    role = cloud.world.aws.role("stranger")
+    assert role is not None
+    made = replace(role, role_name=name, policies=[])
+    cloud.accounts.deploy([made])
+    return cloud.accounts.session(name, "nightly")
+
+
+def test_who_may_not_call_the_api_is_refused_by_iam(cloud: Cloud) -> None:
+    nobody = without_policies(cloud, "nobody")
+    answer = call(cloud, nobody, "/things/a")
+    assert (answer.status, json.loads(answer.body)) == (403, {"message": "Forbidden"})
+    host = rest_host(cloud)
+    rest = cloud.router(signed(nobody, "/prod/things/a", host=host, service="execute-api"))
+    assert rest.status == 403
+    api = host.partition(".")[0]
+    assert json.loads(rest.body) == {
+        "Message": f"User: {nobody.principal.arn} is not authorized to perform: execute-api:Invoke "
+        f"on resource: arn:aws:execute-api:{REGION}:********3333:{api}/prod/POST/things/a because "
+        "no identity-based policy allows the execute-api:Invoke action"
+    }
+
+
+def test_a_permission_for_one_route_is_none_for_another(cloud: Cloud) -> None:
+    nobody = without_policies(cloud, "narrow")
+    api = http_host(cloud).partition(".")[0]
+    resource = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{api}/$default/POST/things/mine"
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resource}
+    role = cloud.accounts.role("narrow")
+    assert role is not None
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    role.policies.append(AwsPolicy("one-route", document))
+    assert call(cloud, nobody, "/things/mine").status == 200
+    for other in ("/things/yours", "/things/mine%2F", "//things/mine", "/things/mine/"):
+        assert call(cloud, nobody, other).status == 403
+
+
+@pytest.mark.parametrize("action", ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"])
+def test_a_function_url_needs_both_permissions(cloud: Cloud, action: str) -> None:
+    nobody = without_policies(cloud, "caller")
+    role = cloud.accounts.role("caller")
+    assert role is not None
+    both = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+    for given, status in (([action], 403), (both, 200)):
+        statement = {"Effect": "Allow", "Action": given, "Resource": ARN}
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        role.policies = [AwsPolicy("url", document)]
+        request = signed(nobody, "/a", host=url_host(cloud), service="lambda")
+        assert cloud.router(request).status == status
+
+
 @pytest.mark.parametrize(
     ("method", "target"), [("GET", "/nowhere"), ("GET", "/open"), ("POST", "/things/a/b")]
 )
@@ -420,3 +475,19 @@ def test_nothing_outlives_the_cloud(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not (tmp_path / "endpoints.json").exists()
+
+
+def test_a_port_that_is_kept_for_the_emulator_is_nobody_elses() -> None:
+    """Freed ports were taken by others, and any listener there was believed to be the emulator."""
+    with runtime.reserved_port() as held:
+        port = held.getsockname()[1]
+        others = [socket.create_server(("127.0.0.1", 0)) for _ in range(200)]
+        taken = {other.getsockname()[1] for other in others}
+        for other in others:
+            other.close()
+        assert port not in taken
+        with pytest.raises(OSError, match="in use"), socket.socket() as greedy:
+            greedy.bind(("127.0.0.1", port))
+        # As Go's listener does, which the emulator has.
+        with socket.create_server(("127.0.0.1", port)) as emulator:
+            assert emulator.getsockname()[1] == port

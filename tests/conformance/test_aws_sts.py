@@ -193,6 +193,16 @@ def test_a_trust_policys_condition_is_held_against_the_request(
     assert code(assume(lab, operator)) == "AccessDenied"
 
 
+def test_a_condition_on_the_region_is_about_the_endpoint_that_was_asked(lab: Lab) -> None:
+    trusting(lab, {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}})
+    operator = lab.accounts.user("operator")
+    query = {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/etl", "RoleSessionName": "here"}
+    target = f"/?Action=AssumeRole&Version=2011-06-15&{urlencode(query)}"
+    host = "sts.eu-west-1.amazonaws.com"
+    assert lab.fetch(signed(operator, target, host=host, region="eu-west-1")).status == 200
+    assert code(lab.fetch(signed(operator, target))) == "AccessDenied"
+
+
 def test_transitive_tags_go_on_and_cannot_be_overwritten(lab: Lab) -> None:
     operator = lab.accounts.user("operator")
     transitive = {**TAG, "TransitiveTagKeys.member.1": "team"}

@@ -117,6 +117,8 @@ ROUTES = [
         ("GET", "/a", "GET /a", {}),
         ("PUT", "/a", "ANY /a", {}),
         ("GET", "/a/", "GET /a", {}),
+        # https://github.com/localstack/localstack/issues/8170: on AWS this is the same route.
+        ("GET", "//a", "GET /a", {}),
         ("GET", "/a/fixed", "GET /a/fixed", {}),
         ("GET", "/a/x%2Fy", "GET /a/{id}", {"id": "x/y"}),
         ("PUT", "/a/x", "ANY /a/{rest+}", {"rest": "x"}),

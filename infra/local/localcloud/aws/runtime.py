@@ -98,7 +98,7 @@ class Worker:
     def start(self) -> None:
         """Start the emulator and wait until it listens; raises WorkerError."""
         with ExitStack() as reserved:
-            ports = [reserved.enter_context(_reserved_port()) for _ in range(2)]
+            ports = [reserved.enter_context(reserved_port()) for _ in range(2)]
             self._start(*(port.getsockname()[1] for port in ports))
 
     def _start(self, port: int, runtime_api: int) -> None:
@@ -216,7 +216,7 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _reserved_port() -> socket.socket:
+def reserved_port() -> socket.socket:
     """A free port that nobody else is given; the emulator cannot be asked to choose its own.
 
     The socket is bound and does not listen: the kernel then hands its port to nobody who asks for

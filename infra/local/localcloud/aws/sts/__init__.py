@@ -68,7 +68,7 @@ def site(accounts: Accounts, region: str, fetch: Site = unreachable) -> Site:
             name, handler = _handler(parameters)
             signed = name != _UNSIGNED and verify(request, accounts, service="sts", region=region)
             key = signed.key if signed else None
-            body = handler(Call(accounts, key, parameters, request, fetch))
+            body = handler(Call(accounts, region, key, parameters, request, fetch))
         except RefusedError as refused:
             status = 400 if refused.reason is Reason.INCOMPLETE else 403
             error = ServiceError(status, refused.reason, str(refused))

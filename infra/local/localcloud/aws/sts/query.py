@@ -23,9 +23,10 @@ _SHORTEST = 900
 
 @dataclass(frozen=True)
 class Call:
-    """One call; `key` is the signer's, None where an action needs no signature."""
+    """One call at a region's endpoint; `key` is the signer's, None where none need be."""
 
     accounts: Accounts
+    region: str
     key: AccessKey | None
     parameters: Mapping[str, str]
     request: Request

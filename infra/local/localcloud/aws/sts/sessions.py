@@ -114,6 +114,7 @@ def _asked(call: Call, who: Principal) -> _Asked:
         text = f"One of the specified transitive tag keys can't be set: {min(taken)}"
         raise ServiceError(400, "InvalidParameterValue", text)
     keys = {
+        "aws:RequestedRegion": (call.region,),
         "sts:RoleSessionName": (session,),
         "sts:SourceIdentity": (wanted,) if wanted else (),
         "sts:ExternalId": external,

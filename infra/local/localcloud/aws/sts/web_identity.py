@@ -45,6 +45,7 @@ def assume_role(call: Call) -> str:
     keys = {
         f"{name}:aud": (str(claims["aud"]),),
         f"{name}:sub": (str(claims["sub"]),),
+        "aws:RequestedRegion": (call.region,),
         "sts:RoleSessionName": (session,),
     }
     arn = f"arn:aws:iam::{call.accounts.aws.account}:oidc-provider/{name}"
