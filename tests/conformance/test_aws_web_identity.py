@@ -14,7 +14,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from localcloud.aws import Accounts, instances, sites
+from localcloud.aws import Accounts, sites
+from localcloud.aws.instances import eks
 from localcloud.kubernetes import Cluster, Pod
 from localcloud.wire.faults import Clock
 from localcloud.wire.web import Headers, Request, Response, Router
@@ -58,7 +59,7 @@ class Lab:
 @pytest.fixture
 def lab() -> Lab:
     world, clock = World.load(), Clock()
-    cluster = Cluster(instances.eks_issuer(ACCOUNT, REGION), clock)
+    cluster = Cluster(eks.issuer(ACCOUNT, REGION), clock)
     world.aws.open_id_connect_providers = [OidcProvider(cluster.issuer, [AUDIENCE])]
     role, name = world.aws.role("etl"), cluster.issuer.removeprefix("https://")
     assert role is not None
