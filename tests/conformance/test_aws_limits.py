@@ -49,12 +49,16 @@ def template() -> Template:
     return own_template()
 
 
+def lambdas(clock: Stopped, template: Template, root: Path) -> tuple[Functions, Accounts]:
+    """The template's functions, none of them started."""
+    accounts = Accounts(World.load().aws, clock)
+    return Functions(template, accounts, root=root, log_directory=root, environment={}), accounts
+
+
 @pytest.fixture
 def api(clock: Stopped, template: Template, tmp_path: Path) -> Site:
     """The repository's own API; nothing here reaches its function."""
-    accounts = Accounts(World.load().aws, clock)
-    functions = Functions(template, accounts, root=tmp_path, log_directory=tmp_path, environment={})
-    return gateway.http_api(template.apis[0], functions, accounts)
+    return gateway.http_api(template.apis[0], *lambdas(clock, template, tmp_path))
 
 
 def unsigned(template: Template, path: str = "/v1/grants") -> Request:
@@ -98,6 +102,14 @@ def test_an_http_api_takes_10240_bytes_of_headers(
 ) -> None:
     assert api(with_header(unsigned(template), "X-Long", "a" * size)).status == status
     assert api(unsigned(template, f"/v1/grants?a={'a' * size}")).status == status
+
+
+def test_a_rest_api_takes_no_more(clock: Stopped, template: Template, tmp_path: Path) -> None:
+    site = gateway.rest_api(template.apis[0], *lambdas(clock, template, tmp_path))
+    for size, status in ((9_000, 403), (10_300, 431)):
+        assert (
+            site(with_header(unsigned(template, "/prod/"), "X-Long", "a" * size)).status == status
+        )
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def http_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
 
     def serve(request: Request, request_id: str) -> Response:
         if _head(request) > MAX_HEAD:
-            return _message(431, "Request Header Fields Too Large")
+            return _too_long()
         match = routes.find(api.routes, request.method, request.path)
         if match is None:
             return _message(404, "Not Found")
@@ -104,6 +104,8 @@ def rest_api(api: HttpApi, functions: Functions, accounts: Accounts) -> Site:
     )
 
     def serve(request: Request, request_id: str) -> Response:
+        if _head(request) > MAX_HEAD:
+            return _too_long()
         stage, _, rest = request.path.lstrip("/").partition("/")
         path = f"/{rest}"
         match = routes.find(named, request.method, path)
@@ -230,6 +232,11 @@ def _masked(text: str) -> str:
 def _head(request: Request) -> int:
     line = f"{request.method} {request.target} HTTP/1.1"
     return len(line) + sum(len(value) for _, value in request.headers.fields)
+
+
+def _too_long() -> Response:
+    # The words are the gateway's; which status it gives them is not documented.
+    return _message(431, f"HTTP header is larger than {MAX_HEAD} bytes.")
 
 
 def _message(status: int, text: str) -> Response:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from samtranslator.yaml_helper import yaml_parse
+import yaml
 
 from localcloud.aws.template.expansion import TemplateError, expand
 from localcloud.aws.template.permissions import permission
@@ -29,9 +29,16 @@ __all__ = [
 ]
 
 
+# Reads a template's names; what an intrinsic would come to is of no interest. libyaml's reader,
+# where PyYAML was built with it, takes a tenth of the time.
+_Names: Any = type("_Names", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+_Names.add_multi_constructor("!", lambda *_: None)
+
+
 def declared(path: Path) -> frozenset[str]:
     """The names of the parameters that a template declares."""
-    return frozenset(yaml_parse(path.read_text(encoding="utf-8")).get("Parameters", {}))
+    document = yaml.load(path.read_text(encoding="utf-8"), _Names)  # noqa: S506 - a safe loader
+    return frozenset(document.get("Parameters", {}))
 
 
 def load(

@@ -2,7 +2,7 @@
 
 What SAM generates (roles, permissions, versions, aliases, Function URLs, an HttpApi's definition)
 is thereby read from the same text that a deployment would create. The translator takes a second to
-import, so an expansion is kept, by what went into it, in a file that only the user reads.
+import, so expansions are kept, by what went into them, in a file that only the user reads.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws.iam import AWS_MANAGED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 # What `sam package` would put in the place of a folder of code.
 _PACKAGED = "s3://packaged/code"
@@ -95,8 +95,7 @@ def _held(kept: Path | None) -> dict[str, Any]:
 
 
 def _keep(kept: Path, held: dict[str, Any]) -> None:
-    fresh = kept.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Write the file whole or not at all."""
+    with NamedTemporaryFile("w", dir=kept.parent, delete=False, encoding="utf-8") as file:
         json.dump(held, file)
-    fresh.replace(kept)
+    Path(file.name).replace(kept)
