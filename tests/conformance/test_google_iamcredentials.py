@@ -123,7 +123,8 @@ def test_account_is_found_by_email_encoded_email_and_unique_id(lab: Lab) -> None
 
 def test_project_in_place_of_the_wildcard_is_refused(lab: Lab) -> None:
     url = f"https://iamcredentials.googleapis.com/v1/projects/acme/serviceAccounts/{LANDING}"
-    answer = lab.call("POST", f"{url}:generateAccessToken", {"scope": ["x"]}, lab.federated())
+    message = {"scope": [READ_WRITE]}
+    answer = lab.call("POST", f"{url}:generateAccessToken", message, lab.federated())
     assert body(answer)["error"]["status"] == "INVALID_ARGUMENT"
 
 
@@ -190,6 +191,14 @@ def test_chain_of_delegates_needs_every_link(lab: Lab) -> None:
     # An account that may not mint for the next ends the chain as well.
     message["delegates"] = [f"projects/-/serviceAccounts/{INVOKER}"]
     assert lab.credentials(AUDITED, "generateAccessToken", message, token).status == 403
+
+
+def test_chain_of_eleven_delegates_is_too_long(lab: Lab) -> None:
+    message: dict[str, Any] = {"scope": [READ_WRITE]}
+    for count, told in ((10, 403), (11, 400)):
+        message["delegates"] = [f"projects/-/serviceAccounts/{LANDING}"] * count
+        answer = lab.credentials(AUDITED, "generateAccessToken", message, lab.federated())
+        assert answer.status == told
 
 
 @pytest.mark.parametrize(

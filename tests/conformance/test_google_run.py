@@ -117,3 +117,24 @@ def test_open_service_asks_nobody(lab: Lab) -> None:
     service.iam_policy.grant("roles/run.invoker", "allUsers")
     assert body(lab.call("GET", ORDERS + "/"))["caller"] is None
     assert lab.call("GET", "https://absent-uc.a.run.app/").status == 404
+
+
+@pytest.mark.parametrize(
+    ("claims", "header"),
+    [
+        ({"iss": "https://accounts.google.com.example"}, {}),
+        ({"iss": None}, {}),
+        ({"exp": None}, {}),
+        ({"iat": None}, {}),
+        ({"iat": "now"}, {}),
+        ({"exp": float("inf")}, {}),
+        ({}, {"kid": "another"}),
+    ],
+)
+def test_a_token_that_google_would_never_have_made_is_turned_away(
+    lab: Lab, claims: dict[str, Any], header: dict[str, str]
+) -> None:
+    sound = jwt.decode(lab.id_token(), options={"verify_signature": False})
+    assert lab.call("GET", ORDERS, token=lab.google.key.sign_jwt(sound)).status == 200
+    made = {name: value for name, value in {**sound, **claims}.items() if value is not None}
+    assert lab.call("GET", ORDERS, token=lab.google.key.sign_jwt(made, header)).status == 401

@@ -1,7 +1,7 @@
 """Credential Access Boundaries: a Google access token exchanged for a narrower one.
 
-At most 10 rules of Cloud Storage buckets, 2,048 characters in all and in each condition, no second
-boundary, and a source token of the scope cloud-platform. Conditions are compiled at the exchange.
+At most 10 rules of Cloud Storage buckets, 2,048 characters in all, no second boundary, and a source
+token of the scope cloud-platform. Conditions are compiled at the exchange.
 https://cloud.google.com/iam/docs/downscoping-short-lived-credentials
 """
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_RULES = 10
 MAX_BOUNDARY = 2048
-MAX_EXPRESSION = 2048
 _BUCKET = re.compile(r"//storage\.googleapis\.com/projects/_/buckets/[a-z0-9][a-z0-9._-]{1,221}")
 _ROLE = re.compile(
     r"inRole:(organizations/[0-9]+/|projects/[a-z0-9:.-]+/)?roles/[A-Za-z0-9_.]{1,64}"
@@ -119,8 +118,6 @@ def _check_condition(condition: Any) -> None:
     ):
         _refuse("availabilityCondition needs an expression")
     expression = condition["expression"]
-    if len(expression) > MAX_EXPRESSION:
-        _refuse(f"the expression is longer than {MAX_EXPRESSION} characters")
     if re.search(r"\bmatches\s*\(", expression):
         _refuse("matches() is not supported in an availabilityCondition")
     if problem := condition_problem(expression):
