@@ -168,6 +168,12 @@ def storage_layout(call: Call) -> Response:
     )
 
 
+def managed_folders(call: Call) -> Response:
+    """`managedFolders.list`, which gcloud asks before it removes a bucket: there are none."""
+    call.caller.require("storage.managedFolders.list", call.bucket)
+    return Response.json(200, {"kind": "storage#managedFolders"})
+
+
 def service_account(call: Call) -> Response:
     """`projects.serviceAccount.get`: the service agent of Cloud Storage in a project."""
     project = call.parameters["project"]

@@ -47,8 +47,8 @@ class StorageError(Exception):
 
 def denied(who: str, permission: str, *, on: str = "", anonymous: bool = False) -> StorageError:
     """The 403 of a missing grant; the 401 of a caller without a token."""
-    of_bucket = permission.startswith("storage.buckets.") or permission == "storage.objects.list"
-    kind = on or ("Storage bucket" if of_bucket else "Storage object")
+    of_object = permission.startswith("storage.objects.") and not permission.endswith(".list")
+    kind = on or ("Storage object" if of_object else "Storage bucket")
     text = (
         f"{who} does not have {permission} access to the Google Cloud {kind}. "
         f"Permission '{permission}' denied on resource (or it may not exist)."

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from localcloud.google.storage import buckets, objects, uploads
+from localcloud.google.storage import bucket_policies, buckets, objects, uploads
 from localcloud.google.storage.access import CONTROL, READ, WRITE, Caller, caller_of
 from localcloud.google.storage.call import Call
 from localcloud.google.storage.errors import StorageError, not_served
@@ -64,6 +64,28 @@ SERVICE: Service[Handler] = Service(
         ),
         Route(
             "GET",
+            f"{_B}/managedFolders",
+            buckets.managed_folders,
+            "storage.managedFolders.list",
+            scopes=READ,
+        ),
+        Route(
+            "GET",
+            f"{_B}/iam",
+            bucket_policies.get,
+            "storage.buckets.getIamPolicy",
+            scopes=CONTROL,
+        ),
+        Route(
+            "PUT",
+            f"{_B}/iam",
+            bucket_policies.replace,
+            "storage.buckets.setIamPolicy",
+            scopes=CONTROL,
+        ),
+        Route("GET", f"{_B}/iam/testPermissions", bucket_policies.test, scopes=READ),
+        Route(
+            "GET",
             "/storage/v1/projects/{project}/serviceAccount",
             buckets.service_account,
             "resourcemanager.projects.get",
@@ -110,13 +132,17 @@ SERVICE: Service[Handler] = Service(
         Unserved("storage.buckets.restore", "deleted buckets are not kept"),
         Unserved("storage.buckets.operations.*", "nothing here runs for long"),
         Unserved("storage.folders.*", "no bucket here has a hierarchical namespace"),
-        Unserved("storage.managedFolders.*", "policies are a bucket's, not a folder's"),
+        *(
+            Unserved(f"storage.managedFolders.{verb}", "policies are a bucket's, not a folder's")
+            for verb in (
+                *("delete", "get", "getIamPolicy", "insert", "setIamPolicy"),
+                *("testIamPermissions", "update"),
+            )
+        ),
         Unserved("storage.notifications.*", "there is no Pub/Sub"),
         Unserved("storage.objects.bulkRestore", "deleted objects are not kept"),
         Unserved("storage.objects.restore", "deleted objects are not kept"),
         Unserved("storage.objects.viewFullContext", "objects have no contexts here"),
-        Unserved("storage.objects.watchAll", "there is no channel to notify"),
-        Unserved("storage.channels.*", "there is no channel to notify"),
         Unserved("storage.projects.hmacKeys.*", "a key for ever is what tokenvend is against"),
     ),
 )
