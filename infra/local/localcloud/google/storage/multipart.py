@@ -76,6 +76,8 @@ class Related:
         # A first delimiter needs no line break before it.
         self._seen = b"\n"
         self._ended = False
+        # A carriage return before a delimiter is its own where lines end in CRLF, else content.
+        self._return = b""
         for _ in self._until_mark():
             continue
 
@@ -131,7 +133,7 @@ class Related:
                 continue
             after = self._seen[place + len(self._mark) :]
             if _DELIMITED.match(after):
-                yield self._seen[:place].removesuffix(b"\r")
+                yield self._seen[:place].removesuffix(self._return)
                 self._pass_delimiter(after)
                 return
             yield self._seen[: place + 1]
@@ -149,6 +151,7 @@ class Related:
                 raise malformed("a part has no header")
             after += self._seen
         self._seen = after[after.index(b"\n") :]
+        self._return = b"\r" if after[: after.index(b"\n")].endswith(b"\r") else b""
 
     def _more(self) -> bool:
         piece = self._source.read(PIECE)
