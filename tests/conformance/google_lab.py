@@ -9,6 +9,7 @@ import io
 import json
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -66,7 +67,6 @@ class Lab:
         self.clock = Clock()
         self.log = google.AuditLog()
         self.accounts = Accounts(self.world.aws, self.clock)
-        self.entra = Entra(self.world.azure, self.clock)
         self.router = Router()
         self.google = google.GoogleCloud(
             self.world, self.clock, self.router, self.log, propagation=propagation
@@ -75,10 +75,18 @@ class Lab:
         self.router.add(
             {
                 "sts.us-east-1.amazonaws.com": aws_sts.site(self.accounts, "us-east-1"),
-                "sts.windows.net": self.entra.site,
-                "login.microsoftonline.com": self.entra.site,
+                "sts.windows.net": self._entra_site,
+                "login.microsoftonline.com": self._entra_site,
             }
         )
+
+    @cached_property
+    def entra(self) -> Entra:
+        """Entra, made when it is wanted: its key takes longer than most tests."""
+        return Entra(self.world.azure, self.clock)
+
+    def _entra_site(self, request: Request) -> Response:
+        return self.entra.site(request)
 
     @property
     def aws_provider(self) -> WorkloadIdentityPoolProvider:
