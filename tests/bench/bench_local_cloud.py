@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TOKENVEND = Path(sys.executable).with_name("tokenvend")
 CLIENTS, SECONDS, STARTS = 50, 20, 5
 WAIT = 60
+# Seconds that who was held back waits.
+THROTTLED = 0.5
 OBJECTS = "https://storage.googleapis.com"
 BUCKET = "acme-landing"
 SIZE = 64 * 1024
@@ -42,9 +44,13 @@ SIZE = 64 * 1024
 
 @dataclass
 class Seen:
-    """Milliseconds by kind of request, and what went wrong, of all clients."""
+    """Milliseconds by kind of request, and what went wrong, of all clients.
+
+    `throttled`: how often the gateway held somebody back, as the template bids it.
+    """
 
     took: dict[str, list[float]] = field(default_factory=dict)
+    throttled: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,6 +62,11 @@ class Seen:
         except requests.RequestException as failure:
             with self.lock:
                 self.errors[f"{kind}: {type(failure).__name__}"] += 1
+            return None
+        if answer.status_code == requests.codes.too_many_requests:
+            with self.lock:
+                self.throttled += 1
+            time.sleep(THROTTLED)
             return None
         with self.lock:
             self.took.setdefault(kind, []).append((time.perf_counter() - started) * 1000)
@@ -92,6 +103,7 @@ def main() -> int:
     console.print(table)
     console.print(f"{total / given.seconds:.0f} requests a second")
     console.print(f"memory of the cloud's process: {before:.0f} MB, then {after:.0f} MB")
+    console.print(f"held back by the template's throttling: {seen.throttled}")
     console.print(f"errors: {dict(seen.errors) or 'none'}")
     console.print(measuring.load())
     return 1 if seen.errors else 0
