@@ -448,6 +448,7 @@ def test_boto3_meets_lambdas_own_errors(cloud: Cloud, etl: AccessKey) -> None:
     asked: list[tuple[AccessKey, dict[str, Any], str]] = [
         (etl, {"FunctionName": "nobody"}, "ResourceNotFoundException"),
         (etl, {"FunctionName": f"{FUNCTION}:dead"}, "ResourceNotFoundException"),
+        (etl, {"FunctionName": f"{FUNCTION}%3Alive"}, "ValidationException"),
         (etl, {"FunctionName": FUNCTION, "Payload": b"{"}, "InvalidRequestContentException"),
         (_foreign(cloud), {"FunctionName": FUNCTION}, "AccessDeniedException"),
     ]

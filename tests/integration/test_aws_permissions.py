@@ -183,6 +183,15 @@ def test_a_role_that_lambda_may_not_take_on_does_not_deploy(root: Path) -> None:
         pass
 
 
+def test_a_stack_does_not_take_over_a_role_of_somebody_else(tmp_path: Path) -> None:
+    made = Cloud(World.load(), tmp_path, functions=("aws",), parameters={"RoleName": "etl"})
+    with (
+        pytest.raises(CloudError, match="'AWS::IAM::Role' with identifier 'etl' already exists"),
+        made,
+    ):
+        pass
+
+
 def test_without_its_log_permissions_what_a_function_writes_is_lost(root: Path) -> None:
     text = (ROOT / "template.yaml").read_text()
     text = text.replace("service-role/AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess")

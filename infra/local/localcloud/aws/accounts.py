@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from localcloud.aws import iam
+from localcloud.aws.template.expansion import TemplateError
 from localcloud.world import AwsUser, WorldError
 
 if TYPE_CHECKING:
@@ -98,7 +99,17 @@ class Accounts:
             raise WorldError(f"aws: {refused}") from refused
 
     def deploy(self, roles: Iterable[AwsRole]) -> None:
-        """Create or replace the roles of a stack."""
+        """Create or update the roles of a stack; raises TemplateError.
+
+        A role that is not the stack's is never taken over.
+        """
+        roles = list(roles)
+        for role in roles:
+            if self.aws.role(role.role_name) is not None:
+                raise TemplateError(
+                    f"Resource of type 'AWS::IAM::Role' with identifier '{role.role_name}' already "
+                    "exists: the world has a role of this name"
+                )
         with self._lock:
             self._deployed.update({role.role_name: role for role in roles})
 

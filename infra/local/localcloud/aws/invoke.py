@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from localcloud.aws.authorization import DeniedError, Question, authorize
 from localcloud.aws.errors import ServiceError, as_json, refused_signature, request_id
@@ -65,7 +64,7 @@ def _target(request: Request, functions: Functions, accounts: Accounts) -> tuple
     found = SERVICE.find(request.method, request.path.removesuffix("/"))
     if found is None:
         raise ServiceError(405, "NotImplemented", "The embedded cloud serves Invoke alone.")
-    match = _NAME.fullmatch(unquote(found[1]["name"]))
+    match = _NAME.fullmatch(found[1]["name"])
     if match is None:
         raise _error(400, "ValidationException", "functionName is not a function's name")
     asked = request.params.get("Qualifier", "")
