@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SERVICES", "AuditLog", "GoogleCloud", "LogEntry", "environment_of", "sites"]
 
 
-SERVICES = (
+_APIS = (
     sts.SERVICE,
     iamcredentials.SERVICE,
     iam.SERVICE,
@@ -43,12 +43,13 @@ SERVICES = (
     resourcemanager.V3,
     serviceusage.SERVICE,
 )
-"""Everything of Google's that is served."""
+SERVICES = (*_APIS, *storage.SERVICES)
+"""Everything of Google's that is served; Cloud Storage has a front of its own."""
 
 
 def sites(cloud: GoogleCloud) -> dict[str, Site]:
     """Hostname patterns to sites, for a `localcloud.wire.web.Router`."""
-    apis = api_sites(cloud, *SERVICES)
+    apis = api_sites(cloud, *_APIS)
     return {
         **apis,
         **storage.sites(cloud, beside=apis),

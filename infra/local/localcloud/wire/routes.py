@@ -54,7 +54,10 @@ class Route[Handler]:
 
 @dataclass(frozen=True)
 class Unserved:
-    """Methods that a service leaves out: an id of its discovery document, or ``prefix.*``."""
+    """Methods that a service leaves out: an id of its discovery document, or ``prefix.*``.
+
+    ``id#part`` is a part of a method that is served otherwise.
+    """
 
     method: str
     because: str

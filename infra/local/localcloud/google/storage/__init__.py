@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.wire.web import Request, Response, Site
 
-__all__ = ["sites"]
+__all__ = ["SERVICES", "sites"]
+
+SERVICES = (json_api.SERVICE,)
 
 
 def sites(cloud: GoogleCloud, beside: Mapping[str, Site]) -> dict[str, Site]:

@@ -124,6 +124,10 @@ SERVICE: Service[Handler] = Service(
     ),
     document="sts.v1",
     unserved=(
+        Unserved(
+            "sts.token#access_boundary_intermediary_token",
+            "how a client cuts its own boundaries is documented nowhere but in one library",
+        ),
         Unserved("sts.organizations.*", _KEYS_OF_POOLS),
         Unserved("sts.projects.*", _KEYS_OF_POOLS),
     ),
