@@ -8,7 +8,7 @@ RIE := .tools/rie/samcli/local/rapid/aws-lambda-rie-x86_64
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up test test-long mutants check format docs bench clean
+.PHONY: help setup demo up test test-long test-clients clients mutants check format docs bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,6 +27,11 @@ test: setup ## the whole suite
 
 test-long: setup ## the properties with 100,000 examples each
 	@HYPOTHESIS_PROFILE=long $(RUN)pytest -m hypothesis
+
+test-clients: setup clients ## Cloud Storage as its clients speak it, 300 MiB objects included
+	@BIG=1 $(RUN)pytest tests/clients
+
+clients: .tools/clients/.ready .tools/node/.ready ## install the clients that tests/clients runs
 
 mutants: setup ## every guard taken away in turn: do its tests notice? (minutes)
 	@$(RUN)python tests/mutants/run.py
@@ -64,3 +69,15 @@ $(RIE): $(UV) infra/local/emulator.txt
 		--link-mode copy --target .tools/rie --python .tools/uv/bin/python
 	@chmod 755 .tools/rie/samcli/local/rapid/aws-lambda-rie-*
 	@touch $@
+
+.tools/clients/.ready: $(UV) tests/clients/requirements.txt .python-version
+	@echo "Setting up: clients of Cloud Storage (Python, C++, Rust)"
+	@$(UV) venv --quiet --clear .tools/clients
+	@$(UV) pip install --quiet --python .tools/clients/bin/python --requirement tests/clients/requirements.txt
+	@touch $@
+
+.tools/node/.ready: tests/clients/node/package.json tests/clients/node/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed: no client for Node"; exit 0; }; \
+		echo "Setting up: the client of Cloud Storage for Node"; \
+		mkdir -p .tools/node && cp tests/clients/node/*.json .tools/node/ && \
+		npm --prefix .tools/node ci --silent --no-audit --no-fund && touch $@

@@ -211,16 +211,17 @@ class Router:
 
     def knows(self, host: str) -> bool:
         """Whether any site serves this hostname."""
-        return self._find(host) is not None
+        return self.site(host) is not None
 
     def __call__(self, request: Request) -> Response:
         """The site's answer, or 405."""
-        site = self._find(request.host)
+        site = self.site(request.host)
         if site is None:
             return Response.json(405, {"error": f"no stand-in serves {request.host}"})
         return site(request)
 
-    def _find(self, host: str) -> Site | None:
+    def site(self, host: str) -> Site | None:
+        """The site that serves a hostname."""
         host = host.lower()
         exact = self._sites.get(host)
         if exact is not None:

@@ -47,7 +47,8 @@ _NO_ACL = (
 def read_resource(body: bytes) -> dict[str, Any]:
     """A JSON body as an object; an empty one is empty. Raises the 400 of anything else."""
     try:
-        resource = json.loads(body) if body.strip() else {}
+        # Go's client sends null for no resource.
+        resource = {} if body.strip() in (b"", b"null") else json.loads(body)
     except (ValueError, RecursionError):
         resource = None
     if not isinstance(resource, dict):
