@@ -7,6 +7,7 @@ gcloud is installed a test makes them anew and compares.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,31 @@ def test_google_auth_without_imdsv2_is_refused_by_an_instance_that_requires_it(
 def test_google_auth_with_gclouds_azure_file_gets_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = default_credentials(VECTORS / "create-cred-config-azure.json", monkeypatch)
     assert usable(credentials)
+
+
+@pytest.mark.parametrize(
+    ("machine", "vector"),
+    [("instance", "create-cred-config-aws-imdsv2"), ("vm", "create-cred-config-azure")],
+)
+def test_gcloud_lists_a_bucket_on_a_machine(
+    request: pytest.FixtureRequest, tmp_path: Path, machine: str, vector: str
+) -> None:
+    request.getfixturevalue(machine)
+    variables = {
+        **os.environ,
+        "CLOUDSDK_CONFIG": str(tmp_path),
+        "CLOUDSDK_CORE_PROJECT": "acme",
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(VECTORS / f"{vector}.json"),
+    }
+    done = subprocess.run(  # noqa: S603
+        [tool("gcloud"), "storage", "ls", "gs://acme-landing"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.usefixtures("own_identity")

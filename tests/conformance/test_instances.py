@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from localcloud.kubernetes import Pod
 from localcloud.workloads import ON_AWS, ON_AZURE, UnfitPlaceError
 from localcloud.world import AwsRole, World
 from tests.conformance.aws_lab import own_template
+from tests.tools import tool
 from tokenvend.cli.local_texts import IDENTITY_VARIABLES
 
 if TYPE_CHECKING:
@@ -243,14 +243,13 @@ def test_credentials_are_replaced_long_before_they_end(ground: Cloud) -> None:
     assert key.expires > ground.clock()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_reads_a_tasks_credentials_at_ecs_real_address(ground: Cloud) -> None:
     environment = ground.environment_for("etl", "ecs")
     path = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"].split("/", 3)[3]
-    done = process(environment, "curl", "-sS", f"http://169.254.170.2/{path}")
+    done = process(environment, tool("curl"), "-sS", f"http://169.254.170.2/{path}")
     given = json.loads(done.stdout)
     assert given["RoleArn"] == "arn:aws:iam::111122223333:role/etl"
-    wrong = process(environment, "curl", "-sS", "http://169.254.170.2/v2/credentials/0")
+    wrong = process(environment, tool("curl"), "-sS", "http://169.254.170.2/v2/credentials/0")
     assert json.loads(wrong.stdout) == {
         "code": "InvalidIdInRequest",
         "message": "CredentialsV2Request: Credentials not found",
