@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import jwt
 import pytest
@@ -201,6 +202,33 @@ def test_an_assertion_counts_while_it_lasts(ground: Cloud) -> None:
 def test_an_issuer_that_does_not_answer_is_named(ground: Cloud) -> None:
     ground.faults.add(Fault("*.oic.prod-aks.azure.com", Kind.STATUS, times=1))
     assert refusal(ask(ground, form(ground))) == (400, "invalid_request", 50166)
+    assert ask(ground, form(ground)).status == 200
+
+
+def test_an_issuer_whose_document_names_another_is_not_believed(ground: Cloud) -> None:
+    aks = ground.machines.aks
+    imposter = Cluster("https://oidc.example.com", ground.clock)
+    host = urlsplit(aks.issuer).netloc
+    (elsewhere,) = imposter.sites().values()
+
+    def lying(request: Request) -> Response:
+        """The imposter's documents, at the address of the cluster."""
+        target = request.target.removeprefix(urlsplit(aks.issuer).path.rstrip("/"))
+        answer = elsewhere(replace(request, target=target))
+        there = aks.issuer.rstrip("/").encode()
+        return replace(
+            answer, body=answer.body.replace(b"https://oidc.example.com/openid", there + b"/openid")
+        )
+
+    token = Cluster.token(imposter, Pod("reporting"), AUDIENCE, 3600)
+    imposter.issuer = aks.issuer
+    forged = imposter.token(Pod("reporting"), AUDIENCE, 3600)
+    ground.router.add({host: lying})
+    try:
+        assert refusal(ask(ground, form(ground, token))) == (400, "invalid_request", 700211)
+        assert refusal(ask(ground, form(ground, forged))) == (400, "invalid_request", 50166)
+    finally:
+        ground.router.add(aks.sites())
     assert ask(ground, form(ground)).status == 200
 
 

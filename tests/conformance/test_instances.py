@@ -176,6 +176,12 @@ def test_an_instance_gives_what_ec2_documents(ground: Cloud) -> None:
     assert "placement/" in data(instance, "meta-data/", token).text.splitlines()
     assert data(instance, "meta-data/iam/", token).text == "info\nsecurity-credentials/"
     assert data(instance, "meta-data/spot/instance-action", token).status_code == 404
+    dated = instance.get(
+        "http://169.254.169.254/1999-01-01/meta-data/",
+        headers={"X-aws-ec2-metadata-token": token},
+        timeout=10,
+    )
+    assert dated.status_code == 404
 
 
 IMDS_REFUSED: dict[str, tuple[dict[str, str], int]] = {
@@ -205,6 +211,16 @@ def test_a_request_without_a_live_token_gets_nothing_of_an_instance(ground: Clou
     assert data(instance, "meta-data/instance-id", token).status_code == 401
     posted = instance.post(url, headers={"X-aws-ec2-metadata-token": token}, timeout=10)
     assert posted.status_code == 405
+
+
+def test_a_web_page_reads_no_metadata_by_dns_rebinding(ground: Cloud) -> None:
+    direct = ground.environment_for("etl", "ec2")["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    given = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    for host, status in (("rebound.example", 404), ("127.0.0.1", 200)):
+        answer = requests.put(
+            f"{direct}/latest/api/token", headers={**given, "Host": host}, timeout=10
+        )
+        assert answer.status_code == status
 
 
 def test_where_version_1_is_left_on_it_needs_no_token_but_takes_no_wrong_one(

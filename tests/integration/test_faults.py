@@ -177,6 +177,7 @@ def test_the_identity_endpoint_and_instance_metadata_stand_inside(
     identity = ground.environment_for("azure:tokenvend")["IDENTITY_ENDPOINT"]
     ground.faults.add(Fault("127.0.0.1", Kind.STATUS, status=500))
     answer = requests.get(identity, timeout=9)
+    assert answer.status_code == 500
     assert set(answer.json()) == {"statusCode", "message", "correlationId"}
     ground.faults.add(Fault("169.254.169.254", Kind.STATUS, status=429))
     vm = {"http": ground.environment_for("reporting", "vm")["HTTP_PROXY"]}

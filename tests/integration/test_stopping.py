@@ -134,7 +134,9 @@ def test_a_killed_cloud_leaves_files_that_are_told_and_cleared_by_the_next(tmp_p
     directory = tmp_path / ".local"
     assert transient(tmp_path) >= {"endpoints.json", "admin.json", "tokens"}
     (directory / "objects").mkdir(exist_ok=True)
-    (directory / "objects" / "left").write_text("x")
+    left = [directory / "objects" / "left", directory / "tokens" / "left"]
+    for file in left:
+        file.write_text("x")
     for arguments in (("env", "--as", "etl"), ("fault", "--list"), ("world",)):
         told = command(*arguments, cwd=tmp_path)
         assert (told.returncode, told.stdout) == (1, "")
@@ -143,7 +145,7 @@ def test_a_killed_cloud_leaves_files_that_are_told_and_cleared_by_the_next(tmp_p
     old = (directory / "admin.json").read_text()
     with up(tmp_path) as running:
         assert (directory / "admin.json").read_text() != old
-        assert not (directory / "objects" / "left").exists()
+        assert [file for file in left if file.exists()] == []
         running.terminate()
         assert running.wait(SECONDS) == 0
     assert transient(tmp_path) == set()
