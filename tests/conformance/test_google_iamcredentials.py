@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -276,16 +275,6 @@ def test_the_mtls_host_is_the_same_service(lab: Lab) -> None:
     message = {"scope": [READ_WRITE]}
     answer = lab.call("POST", f"{url}/{LANDING}:generateAccessToken", message, lab.federated())
     assert answer.status == 200
-
-
-def test_answers_are_compressed_for_who_asks(lab: Lab) -> None:
-    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{LANDING}"
-    message, token = {"scope": [READ_WRITE]}, lab.federated()
-    answer = lab.call(
-        "POST", f"{url}:generateAccessToken", message, token, Accept_Encoding="gzip, deflate"
-    )
-    assert ("Content-Encoding", "gzip") in answer.headers
-    assert json.loads(gzip.decompress(answer.body))["accessToken"].startswith("ya29.c.")
 
 
 def test_a_project_that_the_caller_may_not_use_is_refused(lab: Lab) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +88,3 @@ def test_tokeninfo_of_an_expired_id_token_is_refused(lab: Lab) -> None:
     token = lab.id_token()
     lab.clock.now += 3601
     assert body(lab.call("GET", f"{TOKEN_INFO}?id_token={token}"))["error"] == "invalid_token"
-
-
-@pytest.mark.parametrize("path", ["/oauth2/v1/certs", "/oauth2/v3/certs"])
-def test_key_sets_are_compressed_for_who_asks_and_for_nobody_else(lab: Lab, path: str) -> None:
-    url = f"https://www.googleapis.com{path}"
-    plain = lab.call("GET", url)
-    packed = lab.call("GET", url, Accept_Encoding="gzip")
-    assert ("Content-Encoding", "gzip") in packed.headers
-    assert "Content-Encoding" not in dict(plain.headers)
-    assert gzip.decompress(packed.body).startswith(b"{")
-    assert len(packed.body) < len(plain.body)

@@ -147,6 +147,18 @@ def test_the_tokens_user_project_needs_the_right_to_use_it(lab: Lab) -> None:
     assert call(lab, {"userProject": "acme"}).status == 200
 
 
+def test_cloud_storage_asks_for_the_tokens_user_project_too(lab: Lab) -> None:
+    url = "https://storage.googleapis.com/storage/v1/b/acme-landing/o"
+    found = lab.world.google.bucket("acme-landing")
+    assert found is not None
+    lab.federated()
+    caller = lab.log.entries[-1].metadata["mapped_principal"]
+    found.iam_policy.grant("roles/storage.objectViewer", caller)
+    for options, status in (({}, 200), ({"userProject": "acme"}, 403)):
+        answer = lab.exchange_aws(aws_token(lab.key()), options=json.dumps(options))
+        assert lab.call("GET", url, token=body(answer)["access_token"]).status == status
+
+
 def test_the_callers_project_comes_before_the_tokens(lab: Lab) -> None:
     project = lab.world.google.project("acme")
     assert project is not None

@@ -12,7 +12,6 @@ https://cloud.google.com/apis/docs/system-parameters
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core import hierarchy, services
+from localcloud.google.core.compression import compressed
 from localcloud.google.core.errors import (
     GoogleError,
     OAuthError,
@@ -44,7 +44,6 @@ type Answer = Mapping[str, Any] | Response
 """A JSON message for a 200, or a whole response."""
 type Handler = Callable[[Call], Answer]
 
-_MIN_GZIP = 256
 _REGIONAL = re.compile(
     r"(?:[a-z]+\.)?(?P<location>[a-z]+-[a-z]+[0-9]+)(?:-[a-z]+|\.rep)\.googleapis\.com"
 )
@@ -117,7 +116,7 @@ def api_site(cloud: GoogleCloud, *services: Service[Handler]) -> Site:
             answer = _serve(cloud, services, request)
         except (GoogleError, OAuthError) as refusal:
             answer = refusal.response()
-        return _compressed(request, answer)
+        return compressed(request, answer)
 
     return serve
 
@@ -241,13 +240,3 @@ def _on_the_wire(request: Request, answer: Answer) -> Response:
         *(("Vary", name) for name in ("Origin", "X-Origin", "Referer")),
     )
     return Response(200, body, headers)
-
-
-def _compressed(request: Request, answer: Response) -> Response:
-    names = {name.lower() for name, _ in answer.headers}
-    accepted = request.headers.get("Accept-Encoding").lower().split(",")
-    wanted = any(entry.partition(";")[0].strip() == "gzip" for entry in accepted)
-    if not wanted or answer.stream or len(answer.body) < _MIN_GZIP or "content-encoding" in names:
-        return answer
-    headers = (*answer.headers, ("Content-Encoding", "gzip"))
-    return Response(answer.status, gzip.compress(answer.body, mtime=0), headers)

@@ -132,7 +132,8 @@ class Caller:
 def caller_of(cloud: GoogleCloud, request: Request, scopes: tuple[str, ...]) -> Caller:
     """Who sent a request; raises the 401 of a token that is none, the 403 of missing scopes.
 
-    `X-Goog-User-Project`, or `userProject` in the query, needs the right to use that project.
+    The project of `X-Goog-User-Project`, of `userProject` in the query or of the token is one that
+    the caller must have the right to use.
     """
     now = cloud.clock()
     text = bearer(request)
@@ -144,6 +145,7 @@ def caller_of(cloud: GoogleCloud, request: Request, scopes: tuple[str, ...]) -> 
         raise StorageError(403, message, "insufficientPermissions")
     caller = Caller(cloud, token, now)
     billed = request.headers.get("X-Goog-User-Project") or request.params.get("userProject")
+    billed = billed or (token.user_project if token else "")
     if billed:
         caller.require_of_project("serviceusage.services.use", billed)
     return caller

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from localcloud.google.core.compression import compressed
 from localcloud.google.storage.errors import condition_not_met, denied, invalid
 from localcloud.google.storage.fields import selected
 from localcloud.google.storage.preconditions import Preconditions
@@ -63,7 +64,7 @@ class Call:
         """A resource, or what `fields` selects of it."""
         mask = self.query.get("fields")
         chosen = resource if mask is None else selected(resource, mask, known)
-        return Response.json(200, chosen, *headers)
+        return compressed(self.request, Response.json(200, chosen, *headers))
 
     def object(self, found: StoredObject) -> Response:
         """An object's resource with its entity tag."""
