@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
+from localcloud.google.core import policies
+from localcloud.google.core.cloud import GoogleCloud
+from localcloud.google.iam.provider_rules import check_provider
+from localcloud.wire.web import Router
 from localcloud.world import DEFAULT_WORLD, Policy, World
 from localcloud.world.resources import WorldError
 
@@ -42,3 +48,29 @@ def test_granting_twice_adds_a_member_once_and_revoking_removes_it() -> None:
     assert [binding.members for binding in policy.bindings] == [["allUsers"]]
     policy.revoke("allUsers")
     assert [binding.members for binding in policy.bindings] == [[]]
+
+
+def test_the_default_world_is_one_that_google_would_let_be_made() -> None:
+    world = World.load()
+    google = world.google
+    cloud = GoogleCloud(world, lambda: 0, Router())
+    holders: list[tuple[policies.Holder, policies.Kind]] = [
+        *((project, policies.Kind.PROJECT) for project in google.projects),
+        *((account, policies.Kind.SERVICE_ACCOUNT) for account in google.service_accounts),
+        *((bucket, policies.Kind.BUCKET) for bucket in google.buckets),
+        *((service, policies.Kind.RUN_SERVICE) for service in google.services),
+    ]
+    checked = 0
+    for holder, kind in holders:
+        stood, holder.iam_policy = holder.iam_policy, Policy()
+        bindings = [asdict(binding) for binding in stood.bindings]
+        given = {"version": 3, "bindings": bindings}
+        assert policies.replace(cloud, holder, kind, given, 0).bindings == stood.bindings
+        checked += len(bindings)
+    for provider in google.workload_identity_pool_providers:
+        given = {field: value for field, value in asdict(provider).items() if value is not None}
+        oidc = given.get("oidc") or {}
+        check_provider(given | ({"oidc": {k: v for k, v in oidc.items() if v}} if oidc else {}))
+        assert google.pool(provider.pool) is not None
+        checked += 1
+    assert checked > 10
