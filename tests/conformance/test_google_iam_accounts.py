@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from localcloud import google
 from localcloud.google.core.principals import ServiceAccountPrincipal, UserPrincipal
 from localcloud.world import User, World
 from tests.conformance.google_admin import client, refused, token_of
-from tests.conformance.google_lab import LANDING, Lab
+from tests.conformance.google_lab import INVOKER, LANDING, ORDERS, Lab
 
 HOME = "projects/acme"
 FRESH = "fresh-account@acme.iam.gserviceaccount.com"
@@ -113,6 +115,28 @@ def test_a_deleted_account_ends_its_tokens_and_loses_what_it_had(lab: Lab, accou
     assert World.parse(lab.world.dump()) == lab.world
 
 
+def test_what_still_acts_by_propagation_is_not_for_an_account_of_the_same_name(lab: Lab) -> None:
+    lab.router.add(google.sites(replace(lab.google, propagation=70)))
+    services = client(lab, "run.v2").projects().locations().services()
+    place = "projects/acme/locations/us-central1/services/orders"
+    services.setIamPolicy(resource=place, body={"policy": {}}).execute()
+    accounts, name = accounts_of(lab), f"{HOME}/serviceAccounts/{INVOKER}"
+    assert lab.call("GET", ORDERS, token=lab.id_token()).status == 200
+    accounts.delete(name=name).execute()
+    make(accounts, "orders-invoker")
+    policy = {"bindings": [{"role": "roles/iam.workloadIdentityUser", "members": [subject(lab)]}]}
+    accounts.setIamPolicy(resource=name, body={"policy": policy}).execute()
+    lab.world.google.service_accounts[-1].iam_policy.earlier = ()
+    assert lab.call("GET", ORDERS, token=lab.id_token()).status == 403
+
+
+def subject(lab: Lab) -> str:
+    """The member name of the AWS function's role."""
+    lab.federated()
+    found: str = lab.log.entries[-1].metadata["mapped_principal"]
+    return found
+
+
 def test_a_deleted_account_cannot_come_back_after_a_month(lab: Lab, accounts: Any) -> None:
     unique = make(accounts)["uniqueId"]
     accounts.delete(name=NAME).execute()
@@ -160,6 +184,10 @@ def test_an_account_is_found_in_its_own_project_only(lab: Lab, accounts: Any) ->
     name = f"projects/acme-identity/serviceAccounts/{LANDING}"
     refused(accounts.get(name=name), 404, "NOT_FOUND", "Unknown service account")
     refused(accounts.disable(name=name, body={}), 404, "NOT_FOUND", "Unknown service account")
+    unique = make(accounts)["uniqueId"]
+    accounts.delete(name=NAME).execute()
+    undelete = accounts.undelete(name=f"projects/acme-identity/serviceAccounts/{unique}", body={})
+    refused(undelete, 404, "NOT_FOUND", "Unknown service account")
     refused(
         accounts.get(name="projects/-/serviceAccounts/absent@acme.iam.gserviceaccount.com"),
         403,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from localcloud import google
+from localcloud.google.core import hierarchy, policies
+from localcloud.google.core.errors import GoogleError
+from localcloud.google.core.iam import allows
 from localcloud.google.core.principals import ServiceAccountPrincipal
 from localcloud.google.core.tokens import CLOUD_PLATFORM, IssuedToken
-from localcloud.world import Binding, Expr, Group, User, World
+from localcloud.world import Binding, Expr, Group, Policy, User, World
 from tests.conformance.google_admin import ADMIN, client, refused, token_of
 from tests.conformance.google_lab import (
     LANDING,
@@ -431,3 +435,41 @@ def test_the_last_owner_of_a_project_stays(lab: Lab) -> None:
     request = projects.setIamPolicy(resource="acme", body=body)
     error = refused(request, 400, "FAILED_PRECONDITION", "last owner")
     assert error["details"][0]["type"] == "SOLO_REQUIRE_TOS_ACCEPTOR"
+
+
+@pytest.mark.parametrize(
+    ("role", "member", "text"),
+    [
+        ("roles/storage.objectViewer", "allUsers", ""),
+        ("roles/storage.legacyBucketOwner", "projectOwner:acme", ""),
+        ("roles/owner", SUBJECT, "Role roles/owner is not supported for this resource."),
+        ("roles/run.invoker", SUBJECT, "Role roles/run.invoker is not supported"),
+        ("roles/storage.objectViewer", "projectOwner:nothing", "is of an unknown type"),
+    ],
+)
+def test_a_bucket_has_roles_and_members_of_its_own(
+    lab: Lab, role: str, member: str, text: str
+) -> None:
+    bucket = lab.world.google.buckets[0]
+
+    def put() -> Policy:
+        kind, given = policies.Kind.BUCKET, bound(member, role=role)
+        return policies.replace(lab.google, bucket, kind, given, lab.clock.now)
+
+    if text:
+        with pytest.raises(GoogleError, match=re.escape(text)):
+            put()
+    else:
+        assert put().bindings == [Binding(role, [member])]
+
+
+def test_an_owner_of_the_project_has_what_its_buckets_give_owners(lab: Lab) -> None:
+    bucket = lab.world.google.buckets[0]
+    target = hierarchy.bucket(lab.world.google, bucket, "o")
+    wanted = ("storage.objects.get", lab.clock.now)
+    assert not allows(lab.google, ADMIN, wanted[0], target, wanted[1])
+    bucket.iam_policy.grant("roles/storage.legacyObjectOwner", "projectOwner:acme")
+    target = hierarchy.bucket(lab.world.google, bucket, "o")
+    assert allows(lab.google, ADMIN, wanted[0], target, wanted[1])
+    landing = ServiceAccountPrincipal(UNBOUND, "505050505050505050505")
+    assert not allows(lab.google, landing, wanted[0], target, wanted[1])

@@ -107,8 +107,11 @@ def test_a_deleted_name_is_taken_for_thirty_days_and_then_free(lab: Lab, pools: 
     request = again.create(parent=HOME, workloadIdentityPoolId="fresh", body={})
     refused(request, 409, "ALREADY_EXISTS", "Requested entity already exists")
     lab.clock.now += 120
-    refused(again.get(name=name), 404, "NOT_FOUND", "Requested entity was not found.")
     assert make(again)["response"]["state"] == "ACTIVE"
+    again.delete(name=name).execute()
+    lab.clock.now += 30 * DAY
+    gone = client(lab, "iam.v1").projects().locations().workloadIdentityPools()
+    refused(gone.get(name=name), 404, "NOT_FOUND", "Requested entity was not found.")
 
 
 def test_a_deleted_pool_ends_its_tokens_and_a_deleted_provider_new_exchanges(
