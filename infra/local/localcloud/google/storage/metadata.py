@@ -82,6 +82,7 @@ def writable(resource: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
 
 def patched(fields: Mapping[str, Any], change: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
     """Fields after a JSON merge patch: what is null goes, a custom entry's null removes it."""
+    refuse_unkept(change, bucket)
     custom = change.get("metadata", {})
     if custom is not None and not isinstance(custom, dict):
         raise invalid("Invalid value for: metadata")
