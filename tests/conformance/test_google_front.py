@@ -238,3 +238,27 @@ def test_answers_are_pretty_unless_told_and_compressed_where_accepted(front: Fro
         assert ("Content-Encoding", "gzip") in packed.headers
         assert gzip.decompress(packed.body) == plain.body
     assert front.call(target="/v1/public", who=None, Accept_Encoding="br").body == plain.body
+
+
+@pytest.mark.parametrize(
+    ("mask", "made"),
+    [
+        ("made", {"size": 7, "labels": {"a": "1", "b": "2"}, "parts": [{"name": "p"}]}),
+        ("made/size", {"size": 7}),
+        ("made(size,labels/a)", {"size": 7, "labels": {"a": "1"}}),
+        ("made/parts/name", {"parts": [{"name": "p"}]}),
+        ("made/nothing", {}),
+    ],
+)
+def test_a_partial_answer_has_what_was_asked_for(front: Front, mask: str, made: Any) -> None:
+    body = {"size": 7, "labels": {"a": "1", "b": "2"}, "parts": [{"name": "p"}]}
+    answer = front.call("POST", f"/v1/projects/acme/things?fields={mask}", body)
+    assert answered(answer) == {"made": made}
+
+
+@pytest.mark.parametrize(
+    "mask", ["made(", "made)", "/made", "made//size", "made(size", "a" + "/a" * 20]
+)
+def test_a_selection_out_of_form_is_refused(front: Front, mask: str) -> None:
+    answer = front.call(target=f"/v1/projects/acme?fields={mask}")
+    refused(answer, 400, "INVALID_ARGUMENT", "Invalid field selection")

@@ -28,6 +28,7 @@ from localcloud.google.core.errors import (
     not_served,
     permission_denied,
 )
+from localcloud.google.core.fields import selected
 from localcloud.google.core.iam import allows
 from localcloud.google.core.messages import BOOL, Field, read_message, read_query
 from localcloud.google.core.tokens import authenticate, require_scope
@@ -231,6 +232,8 @@ def _on_the_wire(request: Request, answer: Answer) -> Response:
     system = request.params
     if system.get("alt", "json") != "json":
         raise invalid_argument(f'Invalid value "{system["alt"]}" for parameter "alt".', "alt")
+    if mask := system.get("fields"):
+        answer = selected(answer, mask)
     pretty = read_query(request.query, {"pretty_print": BOOL}, lenient=True)
     indent = 2 if pretty.get("pretty_print", True) else None
     body = json.dumps(answer, indent=indent, ensure_ascii=False).encode()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core.compression import compressed
-from localcloud.google.storage.errors import condition_not_met, denied, invalid
-from localcloud.google.storage.fields import selected
+from localcloud.google.core.errors import GoogleError
+from localcloud.google.core.fields import selected
+from localcloud.google.storage.errors import StorageError, condition_not_met, denied, invalid
 from localcloud.google.storage.preconditions import Preconditions
 from localcloud.google.storage.resources import OBJECT_FIELDS, object_resource
 from localcloud.google.storage.store import Draft, ReplacesError, StoredObject, Terms
@@ -63,7 +64,10 @@ class Call:
     ) -> Response:
         """A resource, or what `fields` selects of it."""
         mask = self.query.get("fields")
-        chosen = resource if mask is None else selected(resource, mask, known)
+        try:
+            chosen = resource if mask is None else selected(resource, mask, known)
+        except GoogleError as refusal:
+            raise StorageError(400, refusal.message, "invalidParameter", "fields") from None
         return compressed(self.request, Response.json(200, chosen, *headers))
 
     def object(self, found: StoredObject) -> Response:

@@ -1,7 +1,7 @@
 """Partial responses: the `fields` parameter of a JSON API.
 
-``items(name,size),nextPageToken`` or ``items/name``; an asterisk stands for every field. A name
-that the resource does not have is refused. https://cloud.google.com/storage/docs/json_api#fields
+``items(name,size),nextPageToken`` or ``items/name``; an asterisk stands for every field.
+https://cloud.google.com/storage/docs/json_api#fields
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from localcloud.google.storage.errors import StorageError
+from localcloud.google.core.errors import GoogleError, invalid_argument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +21,17 @@ MAX_DEPTH = 10
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]+|[*/,()]")
 
 
-def selected(value: Mapping[str, Any], text: str, known: frozenset[str]) -> dict[str, Any]:
-    """What `text` selects of a resource whose fields are `known`; raises the 400.
+def selected(
+    value: Mapping[str, Any], text: str, known: frozenset[str] | None = None
+) -> dict[str, Any]:
+    """What `text` selects of a resource; raises the 400.
 
-    `known` names the fields on every level that has names of its own, as ``items/name``.
+    `known` names the fields on every level that has names of its own, as ``items/name``: another
+    one is refused. Without it a name that the resource lacks selects nothing.
     """
     mask = _parse(text)
-    _check(mask, known, "", text)
+    if known is not None:
+        _check(mask, known, "", text)
     chosen: dict[str, Any] = _apply(mask, dict(value))
     return chosen
 
@@ -90,6 +94,5 @@ def _apply(mask: Mask, value: Any) -> Any:
     }
 
 
-def _refused(name: str) -> StorageError:
-    text = f"Invalid field selection {name[:128]}"
-    return StorageError(400, text, "invalidParameter", "fields")
+def _refused(name: str) -> GoogleError:
+    return invalid_argument(f"Invalid field selection {name[:128]}", "fields")
