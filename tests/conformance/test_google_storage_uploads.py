@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from localcloud.google.storage.errors import StorageError
 from localcloud.google.storage.multipart import Inflated, Related
 from localcloud.google.storage.sessions import QUANTUM
-from localcloud.wire.web import Body
+from localcloud.wire.web import Body, Headers, Request
 from tests.conformance.google_lab import LONGHAUL, Lab
 from tests.conformance.storage_lab import (
     API,
@@ -424,3 +424,56 @@ def test_address_of_a_session_stands_in_no_audit_entry(lab: Lab, token: str) -> 
 def test_empty_object_can_be_made_without_content(lab: Lab, token: str) -> None:
     made = resource(lab.call("POST", f"{HOST}/storage/v1/b/acme-landing/o", {"name": "d/"}, token))
     assert (made["name"], made["size"], made["crc32c"]) == ("d/", "0", "AAAAAA==")
+
+
+def test_bucket_that_went_while_the_content_came_gets_no_object(lab: Lab, token: str) -> None:
+    """Its next namesake would begin with somebody else's object."""
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            world = lab.world.google
+            world.buckets = [b for b in world.buckets if b.name != "acme-landing"]
+            return super().read(size)
+
+    buckets = lab.world.google.buckets
+    request = Request(
+        "POST",
+        "storage.googleapis.com",
+        "/upload/storage/v1/b/acme-landing/o?uploadType=media&name=x",
+        Headers([("Authorization", f"Bearer {token}")]),
+        Body(Slow(b"late"), 4),
+    )
+    assert lab.router(request).status == 404
+    lab.world.google.buckets = buckets
+    assert lab.call("GET", f"{API}/o/x", token=token).status == 404
+
+
+@pytest.mark.parametrize(
+    "url", [f"{HOST}/storage/v1/b", f"{API}/o", f"{API}/o/x/compose", f"{API}/o/x/moveTo/o/y"]
+)
+def test_upload_id_opens_no_other_route(lab: Lab, token: str, url: str) -> None:
+    upload = parse_qs(urlsplit(start(lab, token)).query)["upload_id"][0]
+    query = f"upload_id={upload}&project=acme&name=x"
+    answer = lab.call("POST", f"{url}?{query}", {})
+    assert answer.status == 401
+
+
+def test_refused_upload_is_read_to_its_end_so_that_its_sender_hears_why(lab: Lab) -> None:
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            piece = super().read(size)
+            self.taken += len(piece)
+            return piece
+
+    content = Counted(bytes(5_000_000))
+    request = Request(
+        "POST",
+        "storage.googleapis.com",
+        "/upload/storage/v1/b/acme-landing/o?uploadType=media&name=x",
+        Headers([("Authorization", f"Bearer {whole_token(lab, LONGHAUL)}")]),
+        Body(content, 5_000_000),
+    )
+    assert lab.router(request).status == 403
+    assert content.taken == 5_000_000

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from localcloud.google.core.compression import compressed
 from localcloud.google.core.errors import GoogleError
 from localcloud.google.core.fields import selected
-from localcloud.google.storage.errors import StorageError, condition_not_met, denied, invalid
+from localcloud.google.storage import publishing
+from localcloud.google.storage.errors import StorageError, condition_not_met, invalid
 from localcloud.google.storage.preconditions import Preconditions
 from localcloud.google.storage.resources import OBJECT_FIELDS, object_resource
-from localcloud.google.storage.store import Draft, ReplacesError, StoredObject, Terms
 from localcloud.wire.web import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from localcloud.google.storage.access import Caller
-    from localcloud.google.storage.store import Store
+    from localcloud.google.storage.store import Draft, Store, StoredObject, Terms
     from localcloud.wire.web import Request
     from localcloud.world import Bucket
 
@@ -81,23 +81,12 @@ class Call:
             raise condition_not_met()
 
     def terms(self, bucket: Bucket, name: str) -> Terms:
-        """The terms of a write of the query's preconditions.
-
-        Replacing an object also needs the permission to delete it.
-        """
-        return Terms(
-            Preconditions.of(self.query),
-            may_replace=self.caller.may("storage.objects.delete", bucket, name),
-            versioned=bucket.versioning.enabled,
-        )
+        """The terms of a write with the query's preconditions."""
+        return publishing.terms(self.caller, bucket, name, Preconditions.of(self.query))
 
     def publish(self, bucket: Bucket, name: str, draft: Draft, terms: Terms) -> StoredObject:
-        """Make the draft an object; raises the 412, and the 403 of replacing."""
-        now = self.caller.cloud.clock()
-        try:
-            return self.store.publish(bucket.name, name, draft, now, terms)
-        except ReplacesError:
-            raise denied(self.caller.name, "storage.objects.delete") from None
+        """Make the draft an object; raises the 404, the 412, and the 403 of replacing one."""
+        return publishing.publish(self.caller, self.store, bucket, name, draft, terms)
 
 
 def names_etag(field: str, etag: str) -> bool:

@@ -178,7 +178,7 @@ def _serve(cloud: GoogleCloud, store: Store, request: Request) -> Response:
     if found is None:
         raise not_served(f"{method} {request.path}")
     route, parameters = found
-    resumed = method == "POST" and "upload_id" in request.params
+    resumed = route.handler is uploads.insert and "upload_id" in request.params
     if route.scopes == () or resumed:
         # The address of an upload session is its credential: whoever knows it needs no token.
         caller = Caller(cloud, None, cloud.clock())

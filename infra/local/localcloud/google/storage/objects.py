@@ -161,7 +161,7 @@ def compose(call: Call) -> Response:
     if len(sources) > MAX_COMPONENTS:
         text = f"The number of source components provided ({len(sources)} > {MAX_COMPONENTS})"
         raise invalid(text)
-    if body.get("deleteSourceObjects"):
+    if body.get("deleteSourceObjects") or call.flag("deleteSourceObjects"):
         raise not_served("deleteSourceObjects of a composition")
     parts = [_component(call, bucket, source) for source in sources]
     destination = body.get("destination")

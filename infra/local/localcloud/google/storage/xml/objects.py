@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from localcloud.google.storage import publishing
 from localcloud.google.storage.content import PIECE, Content, write
 from localcloud.google.storage.digests import Digests
 from localcloud.google.storage.downloads import description, media
-from localcloud.google.storage.errors import denied
 from localcloud.google.storage.metadata import object_name
 from localcloud.google.storage.preconditions import Preconditions
-from localcloud.google.storage.store import Draft, ReplacesError, StoredObject, Terms
+from localcloud.google.storage.store import Draft, StoredObject, Terms
 from localcloud.google.storage.xml.call import NotModifiedError, preconditions, require_validators
 from localcloud.google.storage.xml.documents import XmlError, document, http_date, timestamp
 from localcloud.wire.web import Response
@@ -86,16 +86,8 @@ def content_of(call: Call) -> Content:
 
 def publish(call: Call, draft: Draft, conditions: Preconditions | None = None) -> StoredObject:
     """Make the draft the call's object; raises the 412, and the 403 of replacing one."""
-    terms = Terms(
-        conditions or Preconditions(),
-        may_replace=call.caller.may("storage.objects.delete", call.bucket, call.name),
-        versioned=call.bucket.versioning.enabled,
-    )
-    now = call.caller.cloud.clock()
-    try:
-        return call.store.publish(call.bucket.name, call.name, draft, now, terms)
-    except ReplacesError:
-        raise denied(call.caller.name, "storage.objects.delete") from None
+    terms = publishing.terms(call.caller, call.bucket, call.name, conditions or Preconditions())
+    return publishing.publish(call.caller, call.store, call.bucket, call.name, draft, terms)
 
 
 def entity_tag(found: StoredObject) -> str:
