@@ -16,7 +16,7 @@ from localcloud.azure import (
     app_settings,
     sites,
 )
-from localcloud.azure.identity import METADATA, vm_metadata
+from localcloud.azure.virtual_machine import ADDRESS, VirtualMachine
 from localcloud.wire.web import Headers, Request, Response, Router
 from localcloud.world import AppRole, AppRoleAssignment, Azure, World
 from tests.unit.issuing import NOW, Clock
@@ -54,7 +54,7 @@ def endpoint(entra: Entra) -> Iterator[IdentityEndpoint]:
 
 def get(entra: Entra, url: str, *headers: tuple[str, str], method: str = "GET") -> Response:
     host, _, rest = url.removeprefix("https://").removeprefix("http://").partition("/")
-    router = Router({**sites(entra, _nowhere), METADATA: vm_metadata(entra, "reporting")})
+    router = Router({**sites(entra, _nowhere), ADDRESS: VirtualMachine(entra, "reporting").site})
     return router(Request(method, host, "/" + rest, Headers(headers)))
 
 
@@ -331,8 +331,30 @@ def test_selector_picks_a_user_assigned_identity(
     value = getattr(wanted, SELECTORS[selector])
     chosen = ask(endpoint, "reporting", **{selector: value.upper()}).json()
     assert chosen["client_id"] == wanted.client_id
+    # Of several user-assigned identities none is the default one; beside them a system-assigned is.
+    assert ask(endpoint, "reporting").status_code == 400
+    entra.identity("reporting").resource_id = ""
     own = ask(endpoint, "reporting").json()
     assert own["client_id"] == entra.identity("reporting").client_id
+
+
+def test_a_machine_of_several_identities_is_told_to_name_one(entra: Entra) -> None:
+    entra.identity("reporting").user_assigned_identities = ["outsider"]
+    url = f"{VM}?api-version=2018-02-01&resource=api://tokenvend"
+    refused = get(entra, url, ("Metadata", "true"))
+    assert refused.status == 400
+    assert (
+        "Multiple user assigned identities exist" in json.loads(refused.body)["error_description"]
+    )
+
+
+def test_a_token_from_the_future_is_not_handed_out_when_the_clock_is_set_back(
+    endpoint: IdentityEndpoint, clock: Clock
+) -> None:
+    clock.now += 3600
+    ahead = ask(endpoint, "reporting").json()["access_token"]
+    clock.now -= 3600
+    assert ask(endpoint, "reporting").json()["access_token"] != ahead
 
 
 @pytest.mark.parametrize("selector", ["mi_res_id", "msi_res_id"])

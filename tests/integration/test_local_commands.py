@@ -102,6 +102,8 @@ def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(tmp_path: Path
         assert told.stdout == "sts.googleapis.com answers with: reset, 2 times more\n"
         assert "Tokens that are cached still serve" in told.stderr
         assert command("fault", "--list", cwd=tmp_path).stdout == told.stdout
+        shut = command("fault", "169.254.169.254", "refused", cwd=tmp_path)
+        assert shut.stdout.splitlines()[-1] == "169.254.169.254 refuses connections"
         assert command("fault", "--clear", cwd=tmp_path).stdout == "No faults are set.\n"
         second = command("up", cwd=tmp_path)
         assert second.returncode == 1

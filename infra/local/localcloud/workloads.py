@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.aws import service_roles
 from localcloud.aws.instances import ec2, ecs, eks
-from localcloud.azure.identity import METADATA, IdentityEndpoint, vm_metadata
+from localcloud.azure import virtual_machine
 from localcloud.azure.refusals import LOGIN
 from localcloud.kubernetes import Cluster, Pod, Projected
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from localcloud.aws import Accounts
-    from localcloud.azure import Entra
+    from localcloud.azure import Entra, IdentityEndpoint
     from localcloud.wire.web import Site
     from localcloud.world import World
 
@@ -39,7 +39,7 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AKS_TOKEN_SECONDS = 3600
 
 
-ADDRESSES = ("127.0.0.1", METADATA, ecs.ADDRESS, eks.ADDRESS)
+ADDRESSES = ("127.0.0.1", virtual_machine.ADDRESS, ecs.ADDRESS, eks.ADDRESS)
 """Where machines find their identity: App Service's endpoint on loopback, and link-local ones."""
 
 
@@ -218,8 +218,10 @@ class Machines:
     def _azure(self, name: str, place: Place) -> Machine:
         identity = self._entra.identity(name)
         if place is Place.VM:
-            port = self._serve(vm_metadata(self._entra, name), METADATA)
-            return Machine("azure", {}, _plain(METADATA, port))
+            port = self._serve(
+                virtual_machine.VirtualMachine(self._entra, name).site, virtual_machine.ADDRESS
+            )
+            return Machine("azure", {}, _plain(virtual_machine.ADDRESS, port))
         pod = Pod(name)
         if not any(
             (each.issuer, each.subject) == (self.aks.issuer, pod.subject)

@@ -93,10 +93,17 @@ CACHED_HIDES = (
 )
 
 
+_OF_CONNECTIONS = {
+    "refused": "refuses connections",
+    "tls": "shows a certificate that nobody trusts",
+}
+
+
 def fault_line(fault: dict[str, Any]) -> str:
     """A fault in words."""
     status = f" {fault['status']}" if fault["kind"] == "status" else ""
     wait = f", Retry-After: {fault['retry_after']}" if fault["retry_after"] else ""
     after = f", after {fault['seconds']:g} s" if fault["seconds"] else ""
     left = f", {fault['times']} times more" if fault["times"] else ""
-    return f"{fault['host']} answers with: {fault['kind']}{status}{wait}{after}{left}"
+    does = _OF_CONNECTIONS.get(fault["kind"], f"answers with: {fault['kind']}")
+    return f"{fault['host']} {does}{status}{wait}{after}{left}"

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.azure import appconfiguration, blob, entra, functions, identity, token_endpoint
+from localcloud.azure import (
+    appconfiguration,
+    blob,
+    entra,
+    functions,
+    identity,
+    token_endpoint,
+    virtual_machine,
+)
 from localcloud.azure.appconfiguration import KeyValues
 from localcloud.azure.blob import Blobs
 from localcloud.azure.entra import STS, Entra, UnknownResourceError
@@ -38,8 +46,8 @@ __all__ = [
 
 SERVICES = (
     *entra.SERVICES,
-    identity.APP_SERVICE,
-    identity.VIRTUAL_MACHINE,
+    identity.SERVICE,
+    virtual_machine.SERVICE,
     functions.SERVICE,
     appconfiguration.SERVICE,
     blob.SERVICE,
