@@ -12,6 +12,7 @@ import pytest
 
 from localcloud import google
 from localcloud.google.core import hierarchy, policies
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import GoogleError
 from localcloud.google.core.iam import allows
 from localcloud.google.core.principals import ServiceAccountPrincipal
@@ -453,7 +454,7 @@ def test_a_bucket_has_roles_and_members_of_its_own(
     bucket = lab.world.google.buckets[0]
 
     def put() -> Policy:
-        kind, given = policies.Kind.BUCKET, bound(member, role=role)
+        kind, given = Kind.BUCKET, bound(member, role=role)
         return policies.replace(lab.google, bucket, kind, given, lab.clock.now)
 
     if text:

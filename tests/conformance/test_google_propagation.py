@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from localcloud import google
 from localcloud.cloud import Cloud
 from localcloud.google.core import policies
+from localcloud.google.core.bindings import Kind
 from localcloud.world import World
 from tests.conformance.google_lab import INVOKER, ORDERS, POOL, READ_WRITE, UNBOUND, Lab
 from tokenvend.cli import main
@@ -101,7 +102,7 @@ def test_without_a_delay_a_binding_acts_at_once_and_nothing_is_remembered() -> N
 def test_a_service_is_opened_to_everybody_after_the_delay_too(lab: Lab) -> None:
     service, now = lab.world.google.services[0], lab.clock()
     given = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}
-    policies.replace(lab.google, service, policies.Kind.RUN_SERVICE, given, now)
+    policies.replace(lab.google, service, Kind.RUN_SERVICE, given, now)
     assert lab.call("GET", ORDERS).status == 403
     assert lab.call("GET", ORDERS, token=lab.id_token(account=INVOKER)).status == 200
     lab.clock.now += DELAY

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from localcloud.google.core import policies
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.cloud import GoogleCloud
 from localcloud.google.iam.provider_rules import check_provider
 from localcloud.wire.web import Router
@@ -54,11 +55,11 @@ def test_the_default_world_is_one_that_google_would_let_be_made() -> None:
     world = World.load()
     google = world.google
     cloud = GoogleCloud(world, lambda: 0, Router())
-    holders: list[tuple[policies.Holder, policies.Kind]] = [
-        *((project, policies.Kind.PROJECT) for project in google.projects),
-        *((account, policies.Kind.SERVICE_ACCOUNT) for account in google.service_accounts),
-        *((bucket, policies.Kind.BUCKET) for bucket in google.buckets),
-        *((service, policies.Kind.RUN_SERVICE) for service in google.services),
+    holders: list[tuple[policies.Holder, Kind]] = [
+        *((project, Kind.PROJECT) for project in google.projects),
+        *((account, Kind.SERVICE_ACCOUNT) for account in google.service_accounts),
+        *((bucket, Kind.BUCKET) for bucket in google.buckets),
+        *((service, Kind.RUN_SERVICE) for service in google.services),
     ]
     checked = 0
     for holder, kind in holders:

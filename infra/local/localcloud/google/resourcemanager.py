@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core import hierarchy, policies
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.core.messages import INT32, STRING
 from localcloud.google.core.tokens import CLOUD_PLATFORM
@@ -132,7 +133,7 @@ def _page(given: dict[str, Any], name: str, found: list[dict[str, Any]]) -> Answ
 
 def _policies(version: str) -> tuple[Route[Handler], ...]:
     path = f"/{version}/projects/{{project}}"
-    kind, writers = policies.Kind.PROJECT, (CLOUD_PLATFORM,)
+    kind, writers = Kind.PROJECT, (CLOUD_PLATFORM,)
     return policies.routes(path, "resourcemanager.projects", kind, _project, writers=writers)
 
 

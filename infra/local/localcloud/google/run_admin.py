@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core import policies
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.core.messages import BOOL, INT32, STRING
 from localcloud.google.core.paging import page, page_size
@@ -172,7 +173,7 @@ def _routes(
 ) -> tuple[Route[Handler], ...]:
     services = f"/{version}/projects/{{project}}/locations/{{location}}/services"
     one = services + "/{service}"
-    kind = policies.Kind.RUN_SERVICE
+    kind = Kind.RUN_SERVICE
     return (
         Route("GET", services, list_, "run.services.list"),
         Route("GET", one, get, "run.services.get"),

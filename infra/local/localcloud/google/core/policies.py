@@ -1,15 +1,14 @@
 """Allow policies: read, replaced and tested alike on every resource that has one.
 
 A resource is a world object with an `iam_policy`. For services that speak google.iam.v1, `routes`
-gives the three routes; Cloud Storage, whose shapes are its own, calls `shown`, `replace` and
-`held`::
+gives the three routes; Cloud Storage, whose shapes are its own, calls `replace` and `shown`::
 
-    policy = policies.replace(cloud, bucket, policies.Kind.BUCKET, message, now)
-    return policies.shown(policy, call.arguments(**policies.VERSION_IN_QUERY))
+    given = read_message(request.body, policies.POLICY, "policy")
+    policy = policies.replace(cloud, bucket, Kind.BUCKET, given, now)
+    return policies.shown(policy, version=3)
 
-Refused are: an etag that is not the current one (409), conditions below version 3, roles that
-Google does not have or does not grant on that kind of resource, and members that do not exist
-there. https://cloud.google.com/iam/docs/reference/rest/v1/Policy
+Refused are an etag that is not the current one (409), conditions below version 3, and what
+`bindings` refuses. https://cloud.google.com/iam/docs/reference/rest/v1/Policy
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ import hashlib
 import json
 import re
 import secrets
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localcloud.google.core.cel import condition_problem
+from localcloud.google.core.bindings import Kind, audited, check_owner, check_size, checked
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.core.hierarchy import of_route
-from localcloud.google.core.iam import ROLES
 from localcloud.google.core.messages import BYTES, INT32, STRING, enum, message, repeated
 from localcloud.wire.routes import Route
-from localcloud.world import AuditConfig, AuditLogConfig, Binding, Expr, Policy
+from localcloud.world import Binding, Policy
 from localcloud.world.resources import unparse
 
 if TYPE_CHECKING:
@@ -39,17 +36,9 @@ if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.world import Google
 
-MAX_MEMBERS = 1500
-"""Of one policy, each as often as it stands there (https://cloud.google.com/iam/quotas)."""
 _VERSIONS = (0, 1, 3)
 _CONDITIONS = 3
 _MORE = "For more information, please refer to https://cloud.google.com/iam/docs/policies#versions."
-
-_AUDITED = frozenset(
-    f"{name}.googleapis.com"
-    for name in ("cloudresourcemanager", "iam", "run", "serviceusage", "storage", "sts")
-) | {"allServices"}
-"""What of the services here has Data Access logs; IAM Credentials' calls are logged by IAM."""
 
 POLICY = {
     "version": INT32,
@@ -93,19 +82,6 @@ POLICY = {
 UPDATED = "bindings,etag"
 """What setIamPolicy changes unless it is told otherwise."""
 _VERSION = "options.requested_policy_version"
-_POOL = re.compile(
-    r"projects/[^/]+/locations/global/workloadIdentityPools/[^/]+|[^/]+(/[^/]+)*?/workforcePools/[^/]+"
-)
-_EMAIL = re.compile(r"[^@\s:/]+@[^@\s:/]+")
-
-
-class Kind(StrEnum):
-    """Resources that have policies, by the service whose roles they take."""
-
-    PROJECT = "resourcemanager"
-    SERVICE_ACCOUNT = "iam"
-    BUCKET = "storage"
-    RUN_SERVICE = "run"
 
 
 class Holder(Protocol):
@@ -213,23 +189,15 @@ def replace(
         bindings, audits = current.bindings, current.audit_configs
         if "bindings" in named:
             bindings = [
-                _checked(cloud.world.google, kind, current, entry)
+                checked(cloud.world.google, kind, current, entry)
                 for entry in given.get("bindings", [])
                 if entry.get("members")
             ]
         if "auditconfigs" in named:
-            audits = [_audited(kind, entry) for entry in given.get("audit_configs", [])]
-        _check_size(bindings)
+            audits = [audited(kind, entry) for entry in given.get("audit_configs", [])]
+        check_size(bindings)
         _check_versions(current, given, bindings)
-        if kind is Kind.PROJECT and _owned(current.bindings) and not _owned(bindings):
-            # A project without an organization: nobody could ever change it again.
-            text = "The last owner of a project outside an organization cannot be removed."
-            detail = {
-                "@type": "type.googleapis.com/google.cloudresourcemanager.v1.ProjectIamPolicyError",
-                "type": "SOLO_REQUIRE_TOS_ACCEPTOR",
-                "role": "roles/owner",
-            }
-            raise GoogleError("FAILED_PRECONDITION", text, (detail,))
+        check_owner(kind, current.bindings, bindings)
         fresh = Policy(
             bindings,
             audit_configs=audits,
@@ -283,14 +251,6 @@ def _conditional(bindings: Iterable[Binding]) -> bool:
     return any(binding.condition for binding in bindings)
 
 
-def _owned(bindings: Iterable[Binding]) -> bool:
-    """Whether a person owns the project."""
-    return any(
-        binding.role == "roles/owner" and any(m.startswith("user:") for m in binding.members)
-        for binding in bindings
-    )
-
-
 def _check_versions(current: Policy, given: Mapping[str, Any], bindings: Iterable[Binding]) -> None:
     version = given.get("version", 0)
     if version not in _VERSIONS:
@@ -327,134 +287,3 @@ def _octets(text: str) -> bytes:
 def _escaped(text: str) -> str:
     """An etag in the C escapes of Google's message."""
     return "".join(f"\\{octet:03o}" for octet in _octets(text))
-
-
-def _check_size(bindings: Iterable[Binding]) -> None:
-    members = sum(len(binding.members) for binding in bindings)
-    if members > MAX_MEMBERS:
-        text = (
-            f"The number of members in the policy ({members:,}) is larger than the maximum "
-            f"allowed size {MAX_MEMBERS:,}."
-        )
-        raise invalid_argument(text, "policy")
-
-
-def _checked(google: Google, kind: Kind, current: Policy, entry: Mapping[str, Any]) -> Binding:
-    role = entry.get("role", "")
-    _check_role(kind, role)
-    known = {member for binding in current.bindings for member in binding.members}
-    members = [_member(google, kind, known, member) for member in entry["members"]]
-    return Binding(role, list(dict.fromkeys(members)), _condition(kind, role, members, entry))
-
-
-def _audited(kind: Kind, entry: Mapping[str, Any]) -> AuditConfig:
-    service = entry.get("service", "")
-    if kind is not Kind.PROJECT or service not in _AUDITED:
-        text = f"Audit configs for service '{service}' are not supported for this resource."
-        raise invalid_argument(text, "audit_configs")
-    configs = entry.get("audit_log_configs", [])
-    if not configs or not all("log_type" in config for config in configs):
-        raise invalid_argument("An audit config needs a log type.", "audit_configs")
-    logs = [AuditLogConfig(c["log_type"], c.get("exempted_members", [])) for c in configs]
-    return AuditConfig(service, logs)
-
-
-def _check_role(kind: Kind, role: str) -> None:
-    if re.fullmatch(r"(projects|organizations)/[^/]+/roles/[^/]+", role):
-        raise invalid_argument(f"Role ({role}) does not exist in the resource's hierarchy.", "role")
-    found = ROLES.get(role)
-    if found is None or not _grantable(kind, role, found.permissions):
-        raise invalid_argument(f"Role {role} is not supported for this resource.", "role")
-
-
-def _grantable(kind: Kind, role: str, permissions: Iterable[str]) -> bool:
-    legacy = role.startswith("roles/storage.legacy")
-    if kind is Kind.PROJECT:
-        return not legacy
-    if kind is Kind.BUCKET and role in BASIC_ROLES:
-        return False
-    prefix = "iam.serviceAccounts." if kind is Kind.SERVICE_ACCOUNT else f"{kind}."
-    return any(permission.startswith(prefix) for permission in permissions)
-
-
-BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
-
-
-def _condition(
-    kind: Kind, role: str, members: Iterable[str], entry: Mapping[str, Any]
-) -> Expr | None:
-    given = entry.get("condition")
-    if not given:
-        return None
-    if role in BASIC_ROLES or (kind is Kind.BUCKET and "legacy" in role):
-        raise invalid_argument(f"Conditions can't be set on the role {role}.", "condition")
-    if not {"allUsers", "allAuthenticatedUsers"}.isdisjoint(members):
-        text = "Conditions can't be set on bindings for allUsers or allAuthenticatedUsers."
-        raise invalid_argument(text, "condition")
-    if not given.get("title"):
-        raise invalid_argument("Condition title is required.", "condition.title")
-    problem = condition_problem(given.get("expression", ""))
-    if problem:
-        raise invalid_argument(
-            f"Condition expression is invalid: {problem}", "condition.expression"
-        )
-    return Expr(given["expression"], given["title"], given.get("description", ""))
-
-
-def _member(google: Google, kind: Kind, known: Iterable[str], member: str) -> str:
-    """The member as the policy keeps it; raises Google's 400 for one that there is not."""
-    if member in known:
-        return member
-    if member in ("allUsers", "allAuthenticatedUsers"):
-        if kind in (Kind.PROJECT, Kind.SERVICE_ACCOUNT):
-            text = (
-                "Principals of type allUsers and allAuthenticatedUsers cannot be added to this "
-                "resource."
-            )
-            raise invalid_argument(text, "members")
-        return member
-    prefix, _, rest = member.partition(":")
-    match prefix:
-        case "principal" | "principalSet":
-            _check_federated(google, prefix, member)
-            return member
-        case "serviceAccount" | "user" | "group" if _EMAIL.fullmatch(rest):
-            _check_exists(google, prefix, rest.lower())
-            return f"{prefix}:{rest.lower()}"
-        case "domain" if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", rest):
-            return member
-        case "projectOwner" | "projectEditor" | "projectViewer" if kind is Kind.BUCKET:
-            if google.project(rest) is not None:
-                return member
-    if cluster := re.fullmatch(r"serviceAccount:([a-z0-9-]+\.svc\.id\.goog)\[.+\]", member):
-        raise invalid_argument(f"Identity Pool does not exist ({cluster[1]}).", "members")
-    text = (
-        f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
-    )
-    raise invalid_argument(text, "members")
-
-
-def _check_exists(google: Google, prefix: str, email: str) -> None:
-    emails, word = {
-        "serviceAccount": ({a.email for a in google.service_accounts}, "Service account"),
-        "user": ({u.primary_email for u in google.users}, "User"),
-        "group": ({g.email for g in google.groups}, "Group"),
-    }[prefix]
-    if email not in emails:
-        raise invalid_argument(f"{word} {email} does not exist.", "members")
-
-
-def _check_federated(google: Google, prefix: str, member: str) -> None:
-    path = member.removeprefix(f"{prefix}://iam.googleapis.com/")
-    pool = _POOL.match(path)
-    if path == member or pool is None:
-        raise invalid_argument(f"Invalid {prefix} member ({member}).", "members")
-    if google.pool(pool[0]) is None:
-        text = (
-            f"Identity Pool does not exist ({pool[0]}). Please check that you specified a valid "
-            "resource name as returned in the `name` attribute in the configuration API."
-        )
-        raise invalid_argument(text, "members")
-    one, many = "/subject/.+", r"/(\*|group/.+|attribute\.[a-z0-9_]+/.+)"
-    if not re.fullmatch(one if prefix == "principal" else many, path[pool.end() :]):
-        raise invalid_argument(f"Invalid {prefix} member ({member}).", "members")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core import policies
 from localcloud.google.core.audit import timestamp
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import (
     FAILED_PRECONDITION,
     GoogleError,
@@ -257,7 +258,7 @@ ROUTES = (
     Route("POST", f"{_ONE}:undelete", undelete, f"{_PERMISSION}.undelete"),
     Route("POST", f"{_ONE}:enable", enable, f"{_PERMISSION}.enable"),
     Route("POST", f"{_ONE}:disable", disable, f"{_PERMISSION}.disable"),
-    *policies.routes(_ONE, _PERMISSION, policies.Kind.SERVICE_ACCOUNT, find),
+    *policies.routes(_ONE, _PERMISSION, Kind.SERVICE_ACCOUNT, find),
 )
 _ACCOUNTS = "iam.projects.serviceAccounts"
 UNSERVED = (

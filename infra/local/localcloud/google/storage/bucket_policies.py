@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from localcloud.google.core import policies
+from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import GoogleError
 from localcloud.google.core.messages import STRING, read_message
 from localcloud.google.storage.access import PUBLIC_ACCESS_PREVENTED
@@ -43,7 +44,7 @@ def replace(call: Call) -> Response:
     try:
         given = read_message(call.request.body, fields, "policy")
         _refuse_public(bucket, given)
-        policy = policies.replace(cloud, bucket, policies.Kind.BUCKET, given, call.now)
+        policy = policies.replace(cloud, bucket, Kind.BUCKET, given, call.now)
     except GoogleError as refusal:
         raise _in_shape(refusal) from None
     return _answer(bucket, policy, _NEWEST)
