@@ -332,6 +332,11 @@ def expired(lab: Lab) -> str:
     return token
 
 
+def unconditional(lab: Lab, subject: str | None) -> str:
+    lab.azure_provider.attribute_condition = ""
+    return lab.jwt(sub=subject)
+
+
 def unsigned(lab: Lab) -> str:
     claims = jwt.decode(lab.jwt(), options={"verify_signature": False})
     return jwt.encode(claims, "", algorithm="none", headers={"kid": "x"})
@@ -364,8 +369,25 @@ def symmetric(lab: Lab) -> str:
         ),
         (lambda lab: lab.jwt(iat=int(lab.clock()) + 300), "invalid_grant", "in the future"),
         (lambda lab: lab.jwt(nbf=int(lab.clock()) + 300), "invalid_grant", "in the future"),
-        (lambda lab: lab.jwt(exp=None), "invalid_grant", "no valid iat, exp or nbf"),
-        (lambda lab: lab.jwt(exp=float("nan")), "invalid_grant", "no valid iat, exp or nbf"),
+        (lambda lab: lab.jwt(exp=None), "invalid_grant", "is stale to sign-in."),
+        (lambda lab: lab.jwt(exp=float("nan")), "invalid_grant", "is stale to sign-in."),
+        (lambda lab: lab.jwt(exp="soon"), "invalid_grant", "is stale to sign-in."),
+        (
+            lambda lab: lab.jwt(iat=None),
+            "invalid_grant",
+            "ID Token issued at null is stale to sign-in.",
+        ),
+        (lambda lab: lab.jwt(nbf="soon"), "invalid_grant", "in the future"),
+        (
+            lambda lab: lab.jwt(iss=None),
+            "invalid_grant",
+            "The issuer in ID Token null does not match the expected one",
+        ),
+        (
+            lambda lab: lab.jwt(aud=None),
+            "invalid_grant",
+            "The audience in ID Token [] does not match the expected audience.",
+        ),
         (foreign_signature, "invalid_grant", "Unable to verify the ID Token signature."),
         (unsigned, "invalid_grant", "Unable to verify the ID Token signature."),
         (symmetric, "invalid_grant", "Unable to verify the ID Token signature."),
@@ -385,12 +407,12 @@ def symmetric(lab: Lab) -> str:
             "The given credential is rejected by the attribute condition.",
         ),
         (
-            lambda lab: lab.jwt(sub=None),
-            "invalid_grant",
-            "The ID Token has no subject.",
+            lambda lab: unconditional(lab, None),
+            "unauthorized_client",
+            "Could not obtain a value for google.subject from the given credential.",
         ),
         (
-            lambda lab: lab.jwt(sub="s" * 128),
+            lambda lab: unconditional(lab, "s" * 128),
             "invalid_request",
             "The size of mapped attribute google.subject exceeds the 127 bytes limit.",
         ),
@@ -402,6 +424,14 @@ def test_wrong_oidc_token_is_refused(
     answer = lab.exchange_jwt(token(lab))
     assert (answer.status, body(answer)["error"]) == (400, error)
     assert text in body(answer)["error_description"]
+
+
+def test_a_token_without_a_subject_is_first_rejected_by_the_condition(lab: Lab) -> None:
+    lab.azure_provider.attribute_condition = "assertion.sub == 'somebody'"
+    answer = lab.exchange_jwt(lab.jwt(sub=None))
+    assert body(answer)["error_description"] == (
+        "The given credential is rejected by the attribute condition."
+    )
 
 
 def test_clock_skew_of_a_minute_is_allowed_but_no_token_is_born_dead(lab: Lab) -> None:

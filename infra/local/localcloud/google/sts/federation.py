@@ -111,7 +111,7 @@ def _verify(
         return Credential(assertion, caller.arn)
     if kind == "oidc" and provider.oidc is not None:
         claims = oidc.verify(subject_token, provider.name, provider.oidc, cloud.fetch, now)
-        return Credential(claims, str(claims["sub"]), int(claims["exp"]))
+        return Credential(claims, str(claims.get("sub", "")), int(claims["exp"]))
     text = 'Invalid value for "subject_token_type": the provider does not accept this type.'
     raise OAuthError("invalid_request", text)
 
@@ -123,16 +123,6 @@ def _map(provider: WorkloadIdentityPoolProvider, credential: Credential) -> Fede
     _check_limits(mapping, provider.attribute_condition)
     values = {"assertion": dict(credential.assertion)}
     subject = cel.evaluate_string(mapping.get("google.subject", ""), values)
-    if not subject:
-        text = "Could not obtain a value for google.subject from the given credential."
-        raise OAuthError("unauthorized_client", text)
-    if len(subject.encode()) > MAX_SUBJECT:
-        text = (
-            f"The size of mapped attribute google.subject exceeds the {MAX_SUBJECT} bytes limit. "
-            "Either modify your attribute mapping or the incoming assertion to produce a mapped "
-            f"attribute that is less than {MAX_SUBJECT} bytes."
-        )
-        raise OAuthError("invalid_request", text)
     groups = cel.evaluate_strings(mapping.get("google.groups", "[]"), values) or ()
     attributes = {
         key.removeprefix("attribute."): value
@@ -140,17 +130,32 @@ def _map(provider: WorkloadIdentityPoolProvider, credential: Credential) -> Fede
         if key.startswith("attribute.")
         and (value := cel.evaluate_string(expression, values)) is not None
     }
-    if sum(len(text.encode()) for text in (subject, *groups, *attributes.values())) > MAX_MAPPED:
-        text = "The total size of all mapped attributes exceeds the 8 KB limit."
-        raise OAuthError("invalid_request", text)
-    mapped = {"google": {"subject": subject, "groups": list(groups)}, "attribute": attributes}
+    mapped = {"google": {"subject": subject or "", "groups": list(groups)}, "attribute": attributes}
     condition = provider.attribute_condition
+    # Google asks the condition first: of a token without a subject it says that it is rejected.
     if condition and not cel.holds(condition, values | mapped):
         text = "The given credential is rejected by the attribute condition."
         raise OAuthError("unauthorized_client", text)
+    if not subject:
+        text = "Could not obtain a value for google.subject from the given credential."
+        raise OAuthError("unauthorized_client", text)
+    _check_sizes(subject, (*groups, *attributes.values()))
     return FederatedPrincipal(
         provider.pool, subject, groups, tuple(attributes.items()), credential.external_subject
     )
+
+
+def _check_sizes(subject: str, others: tuple[str, ...]) -> None:
+    if len(subject.encode()) > MAX_SUBJECT:
+        text = (
+            f"The size of mapped attribute google.subject exceeds the {MAX_SUBJECT} bytes limit. "
+            "Either modify your attribute mapping or the incoming assertion to produce a mapped "
+            f"attribute that is less than {MAX_SUBJECT} bytes."
+        )
+        raise OAuthError("invalid_request", text)
+    if sum(len(text.encode()) for text in (subject, *others)) > MAX_MAPPED:
+        text = "The total size of all mapped attributes exceeds the 8 KB limit."
+        raise OAuthError("invalid_request", text)
 
 
 def _check_limits(mapping: Mapping[str, str], condition: str) -> None:
