@@ -85,8 +85,7 @@ CLIENTS: Mapping[str, Kind] = {
     ),
     "gcloud": Kind(_gcloud),
     "node": Kind(_node),
-    # Its probe for zonal buckets is gRPC, whose trust is not the environment's.
-    "gcsfs": Kind(_python("filesystem.py", GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false")),
+    "gcsfs": Kind(_python("filesystem.py")),
     "pyarrow": Kind(
         _python("arrow.py"),
         {"compose": NO_COMPOSE, "prefixes": "names no folder that is not an object itself"},

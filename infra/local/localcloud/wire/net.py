@@ -22,6 +22,8 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
+from localcloud.wire import grpc
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -80,6 +82,8 @@ class Authority:
             if found is None:
                 authority = trustme.CA(organization_name="somebody else") if foreign else self._ca
                 found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                # Whoever offers both is given the first; clients of gRPC offer h2 alone.
+                found.set_alpn_protocols(["http/1.1", grpc.PROTOCOL])
                 authority.issue_cert(name).configure_cert(found)
                 self._leaves[name, foreign] = found
             return found

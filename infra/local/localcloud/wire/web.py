@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from localcloud.wire import grpc
+
 log = logging.getLogger(__name__)
 
 MAX_BODY = 32 * 1024 * 1024
@@ -268,6 +270,9 @@ class _HTTPServer(ThreadingHTTPServer):
                 log.debug("TLS handshake failed: %s", failure)
                 return
         try:
+            if self.tls is not None and request.selected_alpn_protocol() == grpc.PROTOCOL:
+                grpc.refuse(request)
+                return
             super().finish_request(request, client_address)
         finally:
             if self.tls is not None:
