@@ -156,7 +156,7 @@ def test_a_condition_out_of_form_is_refused(
 def test_a_basic_role_takes_no_condition(accounts: Any) -> None:
     entry = {"role": "roles/owner", "members": [f"serviceAccount:{LANDING}"], "condition": SOON}
     request = put(accounts, {"version": 3, "bindings": [entry]})
-    refused(request, 400, INVALID, "Conditions can't be set on the role roles/owner.")
+    refused(request, 400, INVALID, "Conditions can't be set on primitive roles")
 
 
 MEMBERS = [

@@ -286,6 +286,18 @@ def test_bucket_is_not_opened_where_public_access_is_prevented(lab: Lab, admin: 
         assert refused(buckets.setIamPolicy(bucket="acme-landing", body=opened))[0] == 412
 
 
+def test_conditions_need_uniform_access(lab: Lab, admin: Any) -> None:
+    buckets = owned(lab, admin)
+    condition = {"title": "t", "expression": "resource.name.endsWith('/x')"}
+    entry = {"role": "roles/storage.objectViewer", "members": [LANDING_MEMBER]}
+    policy = {"version": 3, "bindings": [entry | {"condition": condition}]}
+    request = buckets.setIamPolicy(bucket="acme-landing", body=policy)
+    bucket(lab).iam_configuration.uniform_bucket_level_access.enabled = False
+    assert refused(request) == (412, "conditionNotMet")
+    bucket(lab).iam_configuration.uniform_bucket_level_access.enabled = True
+    assert request.execute()["bindings"] == policy["bindings"]
+
+
 def test_permissions_are_tested(lab: Lab) -> None:
     token = whole_token(lab)
     url = f"{API}/iam/testPermissions?permissions=storage.objects.get"

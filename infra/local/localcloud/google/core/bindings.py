@@ -125,7 +125,13 @@ def _condition(
     given = entry.get("condition")
     if not given:
         return None
-    if role in BASIC_ROLES or (kind is Kind.BUCKET and "legacy" in role):
+    if role in BASIC_ROLES:
+        text = (
+            "LintValidationUnits/BindingRoleAllowConditionCheck Error: Conditions can't be set on "
+            "primitive roles"
+        )
+        raise invalid_argument(text, "condition")
+    if kind is Kind.BUCKET and "legacy" in role:
         raise invalid_argument(f"Conditions can't be set on the role {role}.", "condition")
     if not {"allUsers", "allAuthenticatedUsers"}.isdisjoint(members):
         text = "Conditions can't be set on bindings for allUsers or allAuthenticatedUsers."

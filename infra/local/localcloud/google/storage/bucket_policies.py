@@ -44,6 +44,7 @@ def replace(call: Call) -> Response:
     try:
         given = read_message(call.request.body, fields, "policy")
         _refuse_public(bucket, given)
+        _refuse_conditions(bucket, given)
         policy = policies.replace(cloud, bucket, Kind.BUCKET, given, call.now)
     except GoogleError as refusal:
         raise _in_shape(refusal) from None
@@ -80,6 +81,14 @@ def _refuse_public(bucket: Bucket, given: Mapping[str, Any]) -> None:
             "The member bindings allUsers and allAuthenticatedUsers are not allowed since public "
             "access prevention is enforced."
         )
+        raise StorageError(412, text, "conditionNotMet")
+
+
+def _refuse_conditions(bucket: Bucket, given: Mapping[str, Any]) -> None:
+    """Object ACLs would pass a condition by."""
+    uniform = bucket.iam_configuration.uniform_bucket_level_access.enabled
+    if not uniform and any(entry.get("condition") for entry in given.get("bindings", ())):
+        text = "To set IAM conditions in this bucket, enable uniform bucket-level access."
         raise StorageError(412, text, "conditionNotMet")
 
 
