@@ -114,6 +114,18 @@ def test_an_exchange_needs_the_api_in_the_pools_project(lab: Lab) -> None:
         lab.federated()
 
 
+def test_a_buckets_project_may_switch_cloud_storage_off(lab: Lab) -> None:
+    url = "https://storage.googleapis.com/storage/v1/b/acme-landing/o"
+    token = lab.access_token()
+    assert lab.call("GET", url, token=token).status == 200
+    enabled(lab, "acme").remove("storage.googleapis.com")
+    error = body(lab.call("GET", url, token=token))["error"]
+    assert (error["code"], error["errors"][0]["reason"]) == (403, "accessNotConfigured")
+    assert error["message"].startswith(
+        "Cloud Storage API has not been used in project 123456789012"
+    )
+
+
 def test_the_api_counts_in_the_project_that_a_client_names(lab: Lab, admin: str) -> None:
     url = f"{PROJECTS}/acme"
     assert lab.call("GET", url, token=admin).status == 200

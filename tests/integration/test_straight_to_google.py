@@ -3,7 +3,8 @@
 google-auth, unmodified, with each caller's own credentials and every provider of the world: what
 the policy denies must not be had by leaving the endpoint out. The callers are read from the world,
 so that one who is added is tried too. The functions' own identities show that the test can fail,
-and so does the condition that operators write first, which holds for the whole tenant or account.
+and so does the condition that operators write first, which holds for the whole tenant or account:
+then the policies are the second lock.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from google.auth.exceptions import OAuthError
+from google.auth.exceptions import OAuthError, RefreshError
 from google.auth.transport.requests import Request
 
 from localcloud.cloud import Cloud
@@ -247,18 +248,36 @@ def test_the_function_on_azure_gets_in(clouds: Cloud) -> None:
     assert token(environment, file_of(provider, source, landing)).startswith("ya29.c.")
 
 
-def test_a_condition_on_the_tenant_or_the_account_alone_lets_everybody_in(
-    clouds: Cloud, become: Any
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("aws", name) for name in others(aws_callers())]
+    + [("oidc", name) for name in others(azure_callers())],
+)
+def test_whom_a_wider_condition_lets_in_is_bound_to_nothing(
+    clouds: Cloud, become: Any, kind: str, name: str
 ) -> None:
-    google = clouds.world.google
-    for provider in google.workload_identity_pool_providers:
-        was, provider.attribute_condition = provider.attribute_condition, "true"
-        try:
-            if provider.aws:
-                environment, source = become("stranger"), AWS_SOURCE
-            else:
-                environment = workload(clouds, "outsider")
-                source = azure_source(environment, "api://tokenvend-federation")
-            assert token(environment, file_of(provider, source, "")).startswith("ya29.d.")
-        finally:
-            provider.attribute_condition = was
+    """The second lock: the policies name the function too, and no whole pool.
+
+    That the first token is had shows that the tests above can fail.
+    """
+    (provider,) = (
+        p for p in clouds.world.google.workload_identity_pool_providers if getattr(p, kind)
+    )
+    was, provider.attribute_condition = provider.attribute_condition, "true"
+    try:
+        if kind == "aws":
+            environment, source = become(name), AWS_SOURCE
+        else:
+            environment = workload(clouds, name)
+            source = azure_source(environment, "api://tokenvend-federation")
+        federated = token(environment, file_of(provider, source, ""))
+        for account in accounts()[1:]:
+            with pytest.raises(RefreshError, match="IAM_PERMISSION_DENIED"):
+                token(environment, file_of(provider, source, account))
+        for bucket in WORLD.buckets:
+            url = f"https://storage.googleapis.com/storage/v1/b/{bucket.name}/o"
+            with session(environment) as made:
+                answer = made.get(url, headers={"Authorization": f"Bearer {federated}"}, timeout=10)
+            assert answer.status_code == 403, answer.text
+    finally:
+        provider.attribute_condition = was

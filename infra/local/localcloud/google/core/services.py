@@ -44,20 +44,31 @@ OF_THE_CLIENT = frozenset({"cloudresourcemanager.googleapis.com", "iamcredential
 """The APIs whose calls count for the caller's project, not for the resource's."""
 
 
-def require_enabled(api: str, consumer: Project | None, shown: str = "") -> None:
-    """Raise Google's 403 unless the consumer has the API enabled; `shown` is how it was named.
+def lacks(api: str, consumer: Project | None) -> bool:
+    """Whether the API is off in the consumer's project.
 
-    Nobody's project is nobody's refusal: what does not exist is told by the permission check.
+    Nobody's project lacks nothing: what does not exist is told by the permission check.
     """
-    if consumer is None or api not in TITLES or api in consumer.enabled_services:
-        return
-    name, title = shown or consumer.project_number, TITLES[api]
+    return consumer is not None and api in TITLES and api not in consumer.enabled_services
+
+
+def activation(api: str, name: str) -> tuple[str, str]:
+    """Google's text for an API that the project of this id or number lacks, and the link in it."""
     url = f"https://console.developers.google.com/apis/api/{api}/overview?project={name}"
     text = (
-        f"{title} has not been used in project {name} before or it is disabled. Enable it by "
-        f"visiting {url} then retry. If you enabled this API recently, wait a few minutes for the "
-        "action to propagate to our systems and retry."
+        f"{TITLES[api]} has not been used in project {name} before or it is disabled. Enable it "
+        f"by visiting {url} then retry. If you enabled this API recently, wait a few minutes for "
+        "the action to propagate to our systems and retry."
     )
+    return text, url
+
+
+def require_enabled(api: str, consumer: Project | None, shown: str = "") -> None:
+    """Raise Google's 403 if the consumer lacks the API; `shown` is how a call named the project."""
+    if consumer is None or not lacks(api, consumer):
+        return
+    name, title = shown or consumer.project_number, TITLES[api]
+    text, url = activation(api, name)
     kinds = "type.googleapis.com/google.rpc"
     raise GoogleError(
         "PERMISSION_DENIED",

@@ -1,18 +1,20 @@
 """Who may do what in Cloud Storage: the guard before every operation of every door.
 
-Refuses a caller whose token is not live (401) or lacks the scopes (403), and every permission that
-neither the bucket's policy nor its project's gives, or that the token's Credential Access Boundary
-cuts off; federated principals need uniform bucket-level access. Without a token only what is open
-to all users is allowed. What is asked is written to the audit log, with its outcome.
+Refuses a caller whose token is not live (401) or lacks the scopes (403), buckets of a project that
+has switched the API off (403), and every permission that neither the bucket's policy nor its
+project's gives, or that the token's Credential Access Boundary cuts off; federated principals need
+uniform bucket-level access. Without a token only what is open to all users is allowed. What is
+asked is written to the audit log, with its outcome.
 https://cloud.google.com/storage/docs/access-control/iam-json
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from localcloud.google.core import audit, hierarchy
+from localcloud.google.core import audit, hierarchy, services
 from localcloud.google.core.iam import allows, open_to_all
 from localcloud.google.core.principals import FederatedPrincipal, subject_name
 from localcloud.google.core.tokens import CLOUD_PLATFORM, IssuedToken, bearer
@@ -65,6 +67,7 @@ class Caller:
             prefix: of a listing, which boundaries can see.
 
         """
+        self._require_enabled(bucket.project_number)
         allowed = self.may(permission, bucket, name, prefix)
         target = hierarchy.bucket(self.cloud.world.google, bucket, name)
         self._log(permission, target, 0 if allowed else 403, {"bucket_name": bucket.name})
@@ -93,6 +96,7 @@ class Caller:
 
         A token with a boundary has none: boundaries name buckets only.
         """
+        self._require_enabled(project)
         target = hierarchy.project(self.cloud.world.google, project)
         token = self.token
         allowed = (
@@ -103,6 +107,12 @@ class Caller:
         self._log(permission, target, 0 if allowed else 403, {"project_id": project})
         if not allowed:
             raise denied(self.name, permission, on="project", anonymous=token is None)
+
+    def _require_enabled(self, project: str) -> None:
+        consumer = self.cloud.world.google.project(project)
+        if consumer is not None and services.lacks(SERVICE, consumer):
+            text, _ = services.activation(SERVICE, consumer.project_number)
+            raise StorageError(HTTPStatus.FORBIDDEN, text, "accessNotConfigured")
 
     def _within_boundary(
         self, permission: str, bucket: Bucket, target: hierarchy.Target, prefix: str
