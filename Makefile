@@ -29,7 +29,7 @@ test-long: setup ## the properties with 100,000 examples each
 	@HYPOTHESIS_PROFILE=long $(RUN)pytest -m hypothesis
 
 test-clients: setup clients ## Cloud Storage as its clients speak it, 300 MiB objects included
-	@BIG=1 $(RUN)pytest tests/clients
+	@ALL_CELLS=1 $(RUN)pytest tests/clients
 
 clients: .tools/clients/.ready .tools/node/.ready ## install the clients that tests/clients runs
 

@@ -26,17 +26,19 @@ class Kind:
     Args:
         start: it at work, or the test skipped with the reason.
         cannot: why an operation is not asked of it, by the operation's name.
+        slow: whether a call takes a second whatever it does.
 
     """
 
     start: Callable[[Place], Client]
     cannot: Mapping[str, str] = field(default_factory=dict)
+    slow: bool = False
 
 
-def _python(script: str, **variables: str) -> Callable[[Place], Client]:
+def _python(package: str, script: str, **variables: str) -> Callable[[Place], Client]:
     def start(place: Place) -> Client:
         if not PYTHON.exists():
-            pytest.skip("the client libraries are not installed: make clients")
+            pytest.skip(f"{package} is not installed: make clients")
         place = replace(place, environment={**place.environment, **variables})
         return Library(place, str(PYTHON), str(SCRIPTS / script), directory=place.home)
 
@@ -46,7 +48,7 @@ def _python(script: str, **variables: str) -> Callable[[Place], Client]:
 def _node(place: Place) -> Client:
     node = tool("node")
     if not (NODE_PACKAGES / "node_modules").exists():
-        pytest.skip("Node's packages are not installed: make clients")
+        pytest.skip("@google-cloud/storage is not installed: make clients")
     return Library(place, node, str(SCRIPTS / "storage.mjs"), directory=NODE_PACKAGES)
 
 
@@ -78,18 +80,19 @@ def _rclone(place: Place) -> Client:
 CLIENTS: Mapping[str, Kind] = {
     "google-cloud-storage": Kind(
         _python(
+            "google-cloud-storage",
             "storage_of_google.py",
             # It would ask for the bucket behind every upload, which objectAdmin may not see.
             DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA="true",
         )
     ),
-    "gcloud": Kind(_gcloud),
+    "gcloud": Kind(_gcloud, slow=True),
     "node": Kind(_node),
-    "gcsfs": Kind(_python("filesystem.py")),
+    "gcsfs": Kind(_python("gcsfs", "filesystem.py")),
     "pyarrow": Kind(
-        _python("arrow.py"),
+        _python("pyarrow", "arrow.py"),
         {"compose": NO_COMPOSE, "prefixes": "names no folder that is not an object itself"},
     ),
-    "obstore": Kind(_python("object_store.py"), {"compose": NO_COMPOSE}),
+    "obstore": Kind(_python("obstore", "object_store.py"), {"compose": NO_COMPOSE}),
     "rclone": Kind(_rclone, {"compose": NO_COMPOSE}),
 }

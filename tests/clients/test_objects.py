@@ -55,9 +55,13 @@ def folder(request: pytest.FixtureRequest, kind: Kind) -> str:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_goes_up_and_comes_down(
-    client: Client, judge: Judge, folder: str, tmp_path: Path, size: str
+    client: Client, kind: Kind, judge: Judge, folder: str, tmp_path: Path, size: str
 ) -> None:
-    content = random_bytes(SIZES[size], wanted=size)
+    if size == BIG:
+        only_if_asked("moves 300 MiB twice")
+    if kind.slow and size != "8 MiB and a byte":
+        only_if_asked("takes a second for each call")
+    content = os.urandom(SIZES[size])
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(content)
     client.do("upload", file=source, name=f"{folder}{size}")
@@ -68,8 +72,10 @@ def test_goes_up_and_comes_down(
 
 @pytest.mark.parametrize("size", [3, 8 * MIB + 1])
 def test_a_name_may_hold_what_urls_must_quote(
-    client: Client, judge: Judge, folder: str, tmp_path: Path, size: int
+    client: Client, kind: Kind, judge: Judge, folder: str, tmp_path: Path, size: int
 ) -> None:
+    if kind.slow and size < MIB:
+        only_if_asked("takes a second for each call")
     content = os.urandom(size)
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(content)
@@ -90,7 +96,11 @@ def test_a_listing_folds_at_the_delimiter(
     assert listed == [f"{folder}list/{name}" for name in expected]
 
 
-def test_a_copy_is_equal_and_leaves_its_source(client: Client, judge: Judge, folder: str) -> None:
+def test_a_copy_is_equal_and_leaves_its_source(
+    client: Client, kind: Kind, judge: Judge, folder: str
+) -> None:
+    if kind.slow:
+        only_if_asked("takes a second for each call, and a move copies too")
     judge.put(f"{folder}copy/{ODD}", b"copied")
     client.do("copy", name=f"{folder}copy/{ODD}", to=f"{folder}copy/to {ODD}")
     assert judge.content(f"{folder}copy/to {ODD}") == b"copied"
@@ -129,8 +139,16 @@ def test_deleted_objects_are_gone(client: Client, judge: Judge, folder: str) -> 
 
 @pytest.mark.parametrize("where", BREAKS)
 def test_an_upload_outlives_a_broken_connection(
-    client: Client, judge: Judge, folder: str, tmp_path: Path, storage_cloud: Cloud, where: str
+    client: Client,
+    kind: Kind,
+    judge: Judge,
+    folder: str,
+    tmp_path: Path,
+    storage_cloud: Cloud,
+    where: str,
 ) -> None:
+    if kind.slow and where != "in the middle":
+        only_if_asked("waits before it tries again")
     # More than a chunk of Go's client, which sends less than 16 MiB in one piece and not again.
     content = os.urandom(17 * MIB)
     source = tmp_path / "source"
@@ -141,11 +159,10 @@ def test_an_upload_outlives_a_broken_connection(
     assert digest(judge.content(f"{folder}broken {where}")) == digest(content)
 
 
-def random_bytes(size: int, wanted: str) -> bytes:
-    """Content that no compression or repetition hides mistakes of; large ones only when asked."""
-    if wanted == BIG and not os.environ.get("BIG"):
-        pytest.skip("moves 300 MiB twice a client: make test-clients")
-    return os.urandom(size)
+def only_if_asked(why: str) -> None:
+    """Leave a cell of the table to `make test-clients`."""
+    if not os.environ.get("ALL_CELLS"):
+        pytest.skip(f"{why}: make test-clients")
 
 
 def digest(content: bytes) -> str:

@@ -89,11 +89,13 @@ def within_prefix(lab: Lab, prefix: str) -> str:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_both_addresses_of_a_bucket_name_the_same_object(lab: Lab, name: str) -> None:
+def test_every_address_of_a_bucket_names_the_same_object(lab: Lab, name: str) -> None:
     token = lab.access_token()
     assert put(lab, name, name.encode(), token).status == 200
     own = f"https://acme-landing.storage.googleapis.com/{quote(name)}"
-    for url in (f"{BUCKET}/{quote(name)}", own):
+    others = ("storage.mtls.googleapis.com", "storage.us-east1.rep.googleapis.com")
+    regional = [f"https://{host}/acme-landing/{quote(name)}" for host in others]
+    for url in (f"{BUCKET}/{quote(name)}", own, *regional):
         assert content(lab.call("GET", url, token=token)) == name.encode()
     listed = lab.call("GET", f"{HOST}/storage/v1/b/acme-landing/o", token=token)
     assert [item["name"] for item in json.loads(listed.body)["items"]] == [name]

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from localcloud.wire.web import Request, Response, Site
 
 HOST = "storage.googleapis.com"
+HOSTS = (HOST, "storage.mtls.googleapis.com", "storage.*.rep.googleapis.com")
 _BUCKET, _OBJECT = "/{bucket}", "/{bucket}/{object+}"
 _UPLOADS = "storage.multipartUploads"
 
 SERVICE: Service[Handler] = Service(
     title="Cloud Storage XML API",
-    hosts=(HOST, f"*.{HOST}"),
+    hosts=(*HOSTS, f"*.{HOST}"),
     scopes=WRITE,
     routes=(
         Route("GET", _OBJECT, objects.get, "storage.objects.get", scopes=READ),
@@ -137,10 +138,9 @@ def _serve(cloud: GoogleCloud, store: Store, uploads: Uploads, request: Request)
 
 def _path(request: Request) -> str:
     """The path as it is at `storage.googleapis.com`; a bucket's own host names the bucket."""
-    bucket = request.host.lower().removesuffix(HOST).rstrip(".")
-    path = request.path
+    host, own = request.host.lower(), f".{HOST}"
+    whole = f"/{host.removesuffix(own)}{request.path}" if host.endswith(own) else request.path
     # At either host the slash behind a bucket alone means nothing.
-    whole = f"/{bucket}{path}" if bucket else path
     return whole.rstrip("/") if whole.count("/") == 2 and whole.endswith("/") else whole  # noqa: PLR2004
 
 
