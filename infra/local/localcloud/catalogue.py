@@ -30,10 +30,10 @@ tests and `make demo`. This page is made by `make docs` from the tables that ser
 - **Served** routes answer as the vendor's do, with its checks and its errors. A permission is asked
   of the caller by the policies of the world (`tokenvend local world`); of one in brackets the
   service itself decides on whom or on what.
-- **Left out** is refused at once: by Google and Azure with status 405 and a message that names the
-  embedded cloud, in the vendor's own shape, since clients retry a 501 for minutes (docs/adr/0011);
-  by AWS in the words that each of its services has for an operation that it does not know. What a
-  table does not name is refused alike.
+- **Left out** is refused at once: by Google and by Azure's data services with status 405 and a
+  message that names the embedded cloud, in the vendor's own shape, since clients retry a 501 for
+  minutes (docs/adr/0011); elsewhere in the words that each service has for what it does not know.
+  What a table does not name is refused alike.
 """
 
 
