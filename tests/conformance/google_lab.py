@@ -62,8 +62,8 @@ class Clock:
 class Lab:
     """The world with Google in front and AWS STS and Entra behind."""
 
-    def __init__(self, propagation: float = 0) -> None:
-        self.world = World.load()
+    def __init__(self, propagation: float = 0, world: World | None = None) -> None:
+        self.world = world or World.load()
         self.clock = Clock()
         self.log = google.AuditLog()
         self.accounts = Accounts(self.world.aws, self.clock)

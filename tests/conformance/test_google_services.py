@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from googleapiclient.discovery import build
@@ -189,6 +190,11 @@ def test_projects_are_found_by_those_who_may_see_them(lab: Lab, admin: str) -> N
     assert [each["projectId"] for each in mine] == ["acme", "acme-identity"]
     one = body(lab.call("GET", f"{url}?query=id:acme-id*", token=admin))["projects"]
     assert [each["name"] for each in one] == ["projects/210987654321"]
+    asked = "(lifecycleState:ACTIVE) AND (projectId:acme-identity)"  # as gcloud words it
+    two = body(lab.call("GET", f"{PROJECTS}?filter={quote(asked)}", token=admin))["projects"]
+    assert [each["projectId"] for each in two] == ["acme-identity"]
+    for wrong in ("id:acme OR id:x", "NOT id:acme", "labels.colour:red"):
+        assert lab.call("GET", f"{PROJECTS}?filter={quote(wrong)}", token=admin).status == 400
     landing = body(lab.call("GET", url, token=lab.access_token(scope=CLOUD_PLATFORM)))
     assert landing["projects"] == []
 

@@ -90,8 +90,10 @@ def _seen(call: Call, query: str, name: str) -> list[Project]:
     """The projects that the caller may get and that the query names, of which only the plain
     ``field:value`` terms are understood.
     """
+    # Parentheses change nothing between terms that must all hold; OR and NOT are left over.
+    query = re.sub(r"[()]", " ", query)
     terms = _TERM.findall(query)
-    rest = _TERM.sub("", query).replace("AND", "").strip()
+    rest = re.sub(r"\bAND\b", "", _TERM.sub("", query)).strip()
     if rest:
         raise invalid_argument(f"The embedded cloud does not understand {rest!r}.", name)
     return [
