@@ -25,6 +25,7 @@ from tokenvend.cli.local_texts import IDENTITY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 WHO = """
 import boto3
@@ -119,13 +120,29 @@ def test_boto3_finds_its_role_on_every_machine_of_aws(ground: Cloud, place: str)
     assert method == METHODS[place][1]
 
 
-def test_boto3_finds_the_instances_metadata_at_its_real_address_through_the_proxy(
-    ground: Cloud,
+def test_a_developers_own_profile_does_not_become_the_machine(
+    ground: Cloud, tmp_path: Path
 ) -> None:
-    environment = ground.environment_for("etl", "ec2")
-    del environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
-    arn, method = boto3_in(environment)
-    assert (arn[: len(ASSUMED) + 3], method) == (f"{ASSUMED}i-0", "iam-role")
+    (tmp_path / ".aws").mkdir()
+    keys = "aws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = own\n"
+    (tmp_path / ".aws" / "credentials").write_text(f"[default]\n{keys}")
+    for place in ("ec2", "ecs", "eks"):
+        environment = ground.environment_for("etl", place) | {"HOME": str(tmp_path)}
+        assert boto3_in(environment)[1] == METHODS[place][1]
+
+
+def test_link_local_names_the_addresses_that_the_platforms_name(ground: Cloud) -> None:
+    ecs = ground.environment_for("etl", "ecs", link_local=True)
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in ecs
+    # AWS's own example.
+    script = 'curl -sS "169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"'
+    given = json.loads(process(ecs, tool("sh"), "-c", f"exec {script}").stdout)
+    assert given["RoleArn"] == "arn:aws:iam::111122223333:role/etl"
+    eks = ground.environment_for("etl", "eks", link_local=True)
+    assert eks["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == POD
+    ec2 = ground.environment_for("etl", "ec2", link_local=True)
+    assert not [name for name in ec2 if name.startswith("AWS_EC2_")]
+    assert boto3_in(ec2)[1] == "iam-role"
 
 
 def test_two_instances_share_an_address_and_no_credentials(ground: Cloud) -> None:
@@ -423,7 +440,8 @@ def test_a_shell_that_was_another_caller_keeps_nothing_of_it(ground: Cloud) -> N
     """What a caller's environment adds to the network's stands in the list that `env` clears."""
     callers = [("etl", place) for place in ON_AWS] + [("reporting", place) for place in ON_AZURE]
     for name, place in [*callers, ("admin", ""), ("operator", "")]:
-        own = ground.environment_for(name, place).keys() - ground.network_environment.keys()
+        given = (ground.environment_for(name, place, link_local=each) for each in (False, True))
+        own = {name for each in given for name in each} - ground.network_environment.keys()
         assert own <= set(IDENTITY_VARIABLES)
         # A virtual machine's identity stands in no variable.
         assert own or place == "vm"

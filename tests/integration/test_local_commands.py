@@ -89,6 +89,12 @@ def test_up_serves_until_it_is_told_to_stop_and_leaves_no_address(tmp_path: Path
         assert directory.stat().st_mode & 0o077 == 0
         lines = command("env", "--as", "reporting", cwd=tmp_path).stdout.splitlines()
         assert f"export TOKENVEND_URL={endpoints['azure']}" in lines
+        task = command("env", "--as", "etl", "--on", "ecs", "--link-local", cwd=tmp_path).stdout
+        assert "export AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/" in task
+        assert "AWS_ACCESS_KEY_ID" in task.splitlines()[0].split()
+        unfit = command("env", "--as", "operator", "--on", "ec2", cwd=tmp_path)
+        assert (unfit.returncode, unfit.stdout) == (1, "")
+        assert "operator is somebody with keys" in unfit.stderr
         assert command("env", "--as", "nobody", cwd=tmp_path).returncode == 1
         assert command("fault", cwd=tmp_path).returncode == 2
         for arguments, answered in ((["*", "status", "--status", "418"], 418), (["--clear"], 200)):

@@ -55,7 +55,7 @@ Each machine has a proxy port of its own, where link-local addresses mean this m
 any other plain http is refused. Metadata of version 1 is a setting of the world
 (`instanceMetadataOptions`). The AWS SDKs ask ECS's and EKS's addresses without any proxy, so
 `AWS_CONTAINER_CREDENTIALS_FULL_URI` gives them a loopback port instead, as
-`AWS_EC2_METADATA_SERVICE_ENDPOINT` does for EC2's.
+`AWS_EC2_METADATA_SERVICE_ENDPOINT` does for EC2's; `--link-local` names the addresses as AWS does.
 
 **A program that ignores `HTTP_PROXY` and those two variables asks the real address**: on a virtual
 machine of your own it would get that machine's real credentials.

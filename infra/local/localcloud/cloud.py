@@ -161,15 +161,19 @@ class Cloud:
     ) -> None:
         self.stop()
 
-    def environment_for(self, name: str, on: str = "") -> dict[str, str]:
+    def environment_for(
+        self, name: str, on: str = "", *, link_local: bool = False
+    ) -> dict[str, str]:
         """The variables that make a process the caller `name`, on a machine of the kind `on`.
 
         Who may be named, and where each runs, is told by `Machines.find`, as are the errors. On
-        Lambda a role has a new session each time, a person a new token.
+        Lambda a role has a new session each time, a person a new token. `link_local`: the process
+        honours HTTP_PROXY, so that it can be given the platform's own addresses.
         """
         machine = self.machines.find(name, on)
         environment = network.environment(self._port_of(f"{name}/{on}", machine), self._bundle)
-        return {**environment, **machine.environment, **self._url(machine.cloud)}
+        variables = machine.variables(link_local=link_local)
+        return {**environment, **variables, **self._url(machine.cloud)}
 
     @property
     def network_environment(self) -> dict[str, str]:

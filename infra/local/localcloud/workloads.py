@@ -7,8 +7,8 @@ at the proxy, where the platform's link-local addresses answer for it. Whoever f
 
 AWS's SDKs go to container addresses without any proxy, and on a developer's own cloud machine such
 a request would reach the real ones. So AWS_CONTAINER_CREDENTIALS_FULL_URI names the agent's port on
-loopback, which every SDK accepts; under its real address the agent answers through the proxy. EC2's
-metadata is given both ways: AWS_EC2_METADATA_SERVICE_ENDPOINT, for SDKs, names the port.
+loopback, which every SDK accepts, and AWS_EC2_METADATA_SERVICE_ENDPOINT that of EC2's metadata.
+Under their real addresses all of them answer through the proxy; who honours it may be given those.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 AKS_TOKEN_SECONDS = 3600
 
 
+# On these machines nobody has left a profile, which the SDKs would prefer to the machine's role.
+NO_FILES = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
 ADDRESSES = ("127.0.0.1", virtual_machine.ADDRESS, ecs.ADDRESS, eks.ADDRESS)
 """Where machines find their identity: App Service's endpoint on loopback, and link-local ones."""
 
@@ -81,12 +83,20 @@ class Machine:
         cloud: whose it is: `aws`, `azure` or `google`.
         environment: the variables that its platform sets.
         plain: the authorities that plain http reaches from it, and the loopback port of each.
+        link_local: those of the platform's variables that name link-local addresses.
+        loopback: what stands in their place for programs that go there without a proxy.
 
     """
 
     cloud: str
     environment: Mapping[str, str] = field(repr=False)
     plain: Mapping[str, int] = field(default_factory=dict)
+    link_local: Mapping[str, str] = field(default_factory=dict, repr=False)
+    loopback: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def variables(self, *, link_local: bool) -> dict[str, str]:
+        """Its environment, by the platform's own addresses or by loopback ports."""
+        return {**self.environment, **(self.link_local if link_local else self.loopback)}
 
 
 class Machines:
@@ -192,28 +202,38 @@ class Machines:
     def _aws(self, role: str, place: Place) -> Machine:
         if place is Place.EC2:
             port = self._serve(ec2.Instance(self._accounts, role).site, ec2.ADDRESS)
-            variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"}
             # An instance's environment names no region; the metadata does.
-            return Machine("aws", variables, _plain(ec2.ADDRESS, port))
+            return Machine(
+                "aws",
+                NO_FILES,
+                _plain(ec2.ADDRESS, port),
+                loopback={"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}"},
+            )
+        variables = {**NO_FILES, **self._regions()}
         if place is Place.ECS:
             task = ecs.Task(self._accounts, role)
             port = self._serve(task.site, ecs.ADDRESS)
-            variables = {
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{task.path}",
-                "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-                **self._regions(),
-            }
-            return Machine("aws", variables, _plain(ecs.ADDRESS, port))
+            return Machine(
+                "aws",
+                {**variables, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"},
+                _plain(ecs.ADDRESS, port),
+                link_local={"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": task.path},
+                loopback=_full_uri(f"127.0.0.1:{port}", task.path),
+            )
         pod = eks.PodIdentity(self._accounts, role, self.eks)
         port = self._serve(pod.site, eks.ADDRESS)
         file = self._projected.file(f"eks-{role}", eks.TOKEN_SECONDS, pod.token)
-        variables = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}{eks.PATH}",
+        variables |= {
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file),
             "AWS_STS_REGIONAL_ENDPOINTS": "regional",
-            **self._regions(),
         }
-        return Machine("aws", variables, _plain(eks.ADDRESS, port))
+        return Machine(
+            "aws",
+            variables,
+            _plain(eks.ADDRESS, port),
+            link_local=_full_uri(eks.ADDRESS, eks.PATH),
+            loopback=_full_uri(f"127.0.0.1:{port}", eks.PATH),
+        )
 
     def _azure(self, name: str, place: Place) -> Machine:
         identity = self._entra.identity(name)
@@ -254,6 +274,10 @@ def _nowhere(name: str, on: str, machine: Machine) -> Machine:
     if on:
         raise UnfitPlaceError(f"{name} is somebody with keys, not a workload: leave --on out")
     return machine
+
+
+def _full_uri(authority: str, path: str) -> dict[str, str]:
+    return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{authority}{path}"}
 
 
 def _plain(address: str, port: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import click
 import requests
@@ -149,7 +149,13 @@ def up(
     type=click.Choice(["lambda", "ec2", "ecs", "eks", "functions", "vm", "aks"]),
     help="What it runs on; else lambda for a role of AWS, functions for an identity of Azure.",
 )
-def env(directory: Path, name: str, machine: str | None) -> None:
+@click.option(
+    "--link-local",
+    is_flag=True,
+    help="The platform's own addresses, as it names them, instead of loopback ports: for programs "
+    "that honour HTTP_PROXY there, which the AWS SDKs do for ec2 alone.",
+)
+def env(directory: Path, name: str, machine: str | None, *, link_local: bool) -> None:
     """Print the lines that make a shell a caller of the local cloud, and nobody else.
 
     --on gives it what such a machine gives: keys, an identity endpoint, instance metadata at its
@@ -158,8 +164,8 @@ def env(directory: Path, name: str, machine: str | None) -> None:
     \b
     Example: eval "$(tokenvend local env --as etl)"
     """
-    path = f"/env/{quote(name, safe='')}" + (f"?on={machine}" if machine else "")
-    answer = _admin(directory, "GET", path)
+    asked = {"on": machine or "", "addresses": "link-local" if link_local else ""}
+    answer = _admin(directory, "GET", f"/env/{quote(name, safe='')}?{urlencode(asked)}")
     if answer.status_code == requests.codes.not_found:
         raise click.ClickException(f"The local cloud knows no caller {name!r}.")
     given = answer.json()

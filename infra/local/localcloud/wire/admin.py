@@ -24,6 +24,13 @@ _LOOPBACK = {"127.0.0.1", "localhost"}
 _STS_OF_A_REGION = re.compile(r"^sts\.[a-z]+(-[a-z]+)+-[0-9]+\.(?=amazonaws\.com$)")
 
 
+class EnvironmentFor(Protocol):
+    """A caller's environment."""
+
+    def __call__(self, name: str, on: str = "", *, link_local: bool = False) -> Mapping[str, str]:
+        """On a machine of a kind; by its platform's own addresses, or by loopback ports."""
+
+
 class Described(Protocol):
     """What exists, without keys and tokens."""
 
@@ -36,13 +43,15 @@ class Described(Protocol):
 
 def site(
     token: str,
-    environment_for: Callable[[str, str], Mapping[str, str]],
+    environment_for: EnvironmentFor,
     faults: Faults,
     clock: Clock,
     hosts: Callable[[], Collection[str]],
     world: Described,
 ) -> Site:
-    """`GET /env/NAME?on=MACHINE`, `GET /world`, `GET`, `POST` and `DELETE /faults`, `PUT /clock`.
+    """`GET /env/NAME`, `GET /world`, `GET`, `POST` and `DELETE /faults`, `PUT /clock`.
+
+    An environment may be asked for `?on=MACHINE`, and with `&addresses=link-local`.
 
     The world is YAML, and JSON with `?alt=json`; the clock takes `{"skew": seconds}`.
 
@@ -51,8 +60,10 @@ def site(
 
     def environment(request: Request) -> Response:
         _, name = request.segments()
-        machine = request.params.get("on", "")
-        return Response.json(200, dict(environment_for(name, machine)))
+        asked = request.params
+        link_local = asked.get("addresses") == "link-local"
+        found = environment_for(name, asked.get("on", ""), link_local=link_local)
+        return Response.json(200, dict(found))
 
     def listed(_: Request) -> Response:
         return Response.json(200, [asdict(fault) for fault in faults.listed()])
