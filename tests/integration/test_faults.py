@@ -24,8 +24,10 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 from requests.adapters import HTTPAdapter
 
+from localcloud import outages
 from localcloud.cloud import Cloud
 from localcloud.wire.faults import ELSEWHERE, Fault, Kind
+from localcloud.wire.web import Request
 from localcloud.world import World
 
 if TYPE_CHECKING:
@@ -187,6 +189,17 @@ def test_the_identity_endpoint_and_instance_metadata_stand_inside(
     # By its loopback port an instance is the same address.
     direct = ground.environment_for("etl", "ec2")["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
     assert requests.put(f"{direct}/latest/api/token", timeout=9).status_code == 429
+
+
+def test_every_host_has_a_shape_of_its_own(ground: Cloud) -> None:
+    plain = b"Service Unavailable\n"
+    shapeless = {
+        host
+        for host in ground.router.hosts
+        if outages.answer(Request("GET", host.replace("*", "x"), "/"), 503, 0).body == plain
+    }
+    # Issuers of clusters, which publish documents alone.
+    assert all(host.startswith("oidc.eks.") or ".oic." in host for host in shapeless), shapeless
 
 
 def test_a_refused_connection_never_opens(ground: Cloud, session: requests.Session) -> None:

@@ -123,6 +123,11 @@ def _storage(outage: Outage) -> Response:
     return Response.json(status, {"error": {"code": status, "message": text, "errors": [one]}})
 
 
+def _shared(outage: Outage) -> Response:
+    """Storage's JSON API at its older address, and the documents beside it."""
+    return (_storage if outage.path.startswith(_STORAGE_JSON) else _google)(outage)
+
+
 def _cloud_run(outage: Outage) -> Response:
     status = outage.status
     text = "Rate exceeded." if status == TOO_MANY else _phrase(status)
@@ -310,6 +315,8 @@ _SHAPES: tuple[tuple[str, Callable[[Outage], Response]], ...] = (
     ("oauth2.*googleapis.com", _token_service),
     ("storage.*googleapis.com", _storage),
     ("*.storage.googleapis.com", _storage),
+    ("www.googleapis.com", _shared),
+    ("accounts.google.com", lambda outage: _front_end(outage.status)),
     ("*.googleapis.com", _google),
     ("*.run.app", _cloud_run),
     ("sts.*amazonaws.com", _aws_query),
