@@ -58,6 +58,7 @@ def welcome(console: Console, directory: Path, endpoints: dict[str, Any]) -> Non
     tries = [
         ("be a caller (or reporting, on Azure)", f'eval "$({local} env --as etl{elsewhere})"'),
         ("ask for a token", "see README.md, Try it"),
+        ("set Google up as docs/gcloud.md does", f'eval "$({local} env --as admin{elsewhere})"'),
         ("why a request was denied", f"{COMMAND} audit find --request-id ID {directory}/*.log"),
         ("a bad day", f"{local} fault sts.googleapis.com latency --seconds 3{elsewhere}"),
     ]
