@@ -27,12 +27,13 @@ class Role:
     name: str
     title: str
     permissions: frozenset[str]
+    stage: str
 
 
 def _read() -> dict[str, Role]:
     document = tomllib.loads(Path(__file__).with_name("roles.toml").read_text(encoding="utf-8"))
     return {
-        name: Role(name, given["title"], frozenset(given["permissions"]))
+        name: Role(name, given["title"], frozenset(given["permissions"]), given.get("stage", "GA"))
         for name, given in document.items()
     }
 

@@ -48,7 +48,12 @@ def get(call: Call) -> Answer:
 
 
 def _shown(role: Role, *, full: bool) -> dict[str, Any]:
-    answer: dict[str, Any] = {"name": role.name, "title": role.title, "stage": "GA", "etag": "AA=="}
+    answer: dict[str, Any] = {
+        "name": role.name,
+        "title": role.title,
+        "stage": role.stage,
+        "etag": "AA==",
+    }
     return answer | ({"includedPermissions": sorted(role.permissions)} if full else {})
 
 
