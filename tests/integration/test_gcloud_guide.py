@@ -115,8 +115,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     for name in TOOLS:
         tool(name)
     clone = tmp_path_factory.mktemp("clone")
-    (clone / ".venv/bin").mkdir(parents=True)
-    (clone / ".venv/bin/tokenvend").symlink_to(Path(sys.executable).with_name("tokenvend"))
+    (clone / ".venv").symlink_to(sys.prefix)
     environment = {"PATH": os.environ["PATH"], "HOME": str(clone), **QUIET}
     with Shell(clone, environment) as shell:
         following = Reader(clone, shell)
