@@ -127,7 +127,7 @@ def test_a_part_that_is_no_plain_call_is_refused_alone(lab: Lab, line: str) -> N
 
 def test_a_part_cannot_smuggle_a_header_field_into_the_answer(lab: Lab) -> None:
     token = lab.access_token()
-    label = "1>\r\nSet-Cookie: a=b\r\nX: <"
+    label = "1>\r\n Set-Cookie: a=b\r\n X: <"  # folded, so one field
     answer = batch(lab, token, part(f"GET {OBJECTS}/x", label=label))
     assert b"Set-Cookie" not in answer.body
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -415,13 +416,22 @@ def test_an_upload_id_is_worth_nothing_without_a_token_or_for_another_object(lab
     assert error(elsewhere) == (404, "NoSuchUpload")
 
 
+def test_an_upload_ends_with_its_bucket(lab: Lab) -> None:
+    upload = Upload(lab, lab.access_token())
+    upload.put(1, b"of the bucket that was")
+    buckets = lab.world.google.buckets
+    buckets[:] = [replace(each) if each.name == "acme-landing" else each for each in buckets]
+    assert error(upload.complete(1)) == (404, "NoSuchUpload")
+    listed = xml(lab.call("GET", f"{BUCKET}?uploads", token=upload.token))
+    assert listed.find("Upload") is None
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b"",
         b"<CompleteMultipartUpload>",
         b"<Other/>",
-        b"<!DOCTYPE x [<!ENTITY a 'b'>]><CompleteMultipartUpload>&a;</CompleteMultipartUpload>",
         b"<CompleteMultipartUpload><Part><PartNumber>x</PartNumber></Part></CompleteMultipartUpload>",
         b"<CompleteMultipartUpload>" + b" " * 2 * MIB + b"</CompleteMultipartUpload>",
     ],
@@ -430,6 +440,17 @@ def test_a_document_that_is_none_is_refused(lab: Lab, body: bytes) -> None:
     upload = Upload(lab, lab.access_token())
     answer = lab.call("POST", f"{upload.url}?uploadId={upload.id}", body, upload.token)
     assert error(answer) == (400, "MalformedXML")
+
+
+def test_a_document_that_declares_entities_is_refused_whatever_they_say(lab: Lab) -> None:
+    upload = Upload(lab, lab.access_token())
+    upload.put(1, b"x")
+    parts = f"<Part><PartNumber>&one;</PartNumber><ETag>{upload.etags[1]}</ETag></Part>"
+    declared = "<!DOCTYPE x [<!ENTITY one '1'>]>"
+    body = f"{declared}<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+    answer = lab.call("POST", f"{upload.url}?uploadId={upload.id}", body, upload.token)
+    assert error(answer) == (400, "MalformedXML")
+    assert upload.complete(1).status == 200
 
 
 # --- the guard -----------------------------------------------------------------------------

@@ -34,12 +34,12 @@ def initiate(call: Call) -> Response:
     """`POST ?uploads`: an upload, whose object will have this request's fields."""
     call.caller.require("storage.objects.create", call.bucket, call.name)
     _refuse_conditions(call)
-    upload = Upload(call.bucket.name, object_name(call.name), call.fields(), call.now)
+    upload = Upload(call.bucket, object_name(call.name), call.fields(), call.now)
     call.uploads.open(upload)
     return document(
         (
             "InitiateMultipartUploadResult",
-            [("Bucket", upload.bucket), ("Key", upload.name), ("UploadId", upload.id)],
+            [("Bucket", upload.bucket.name), ("Key", upload.name), ("UploadId", upload.id)],
         ),
         namespace=MULTIPART,
     )
@@ -66,7 +66,7 @@ def list_parts(call: Call) -> Response:
     later = sorted(number for number in list(upload.parts) if number > marker)
     shown = later[:limit]
     inside: list[Element] = [
-        ("Bucket", upload.bucket),
+        ("Bucket", upload.bucket.name),
         ("Key", upload.name),
         ("UploadId", upload.id),
         ("StorageClass", str(upload.fields.get("storageClass", "STANDARD"))),
@@ -128,7 +128,7 @@ def list_uploads(call: Call) -> Response:
     prefix, marker = call.query.get("prefix", ""), call.query.get("key-marker", "")
     id_marker = call.query.get("upload-id-marker", "")
     limit = min(_number(call, "max-uploads", PAGE), PAGE)
-    found = call.uploads.of(call.bucket.name, prefix)
+    found = call.uploads.of(call.bucket, prefix)
     behind = next((place + 1 for place, u in enumerate(found) if u.id == id_marker), None)
     if marker and behind is None:
         behind = sum(upload.name <= marker for upload in found)
@@ -144,7 +144,7 @@ def list_uploads(call: Call) -> Response:
 
 
 def _upload(call: Call) -> Upload:
-    return call.uploads.find(call.bucket.name, call.name, call.query.get("uploadId", ""))
+    return call.uploads.find(call.bucket, call.name, call.query.get("uploadId", ""))
 
 
 def _part(number: int, part: Part) -> list[Element]:

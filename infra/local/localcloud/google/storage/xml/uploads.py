@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from localcloud.google.storage.content import Content
+    from localcloud.world import Bucket
 
 MIN_PART = 5 * 1024 * 1024
 """Bytes of every part but the last."""
@@ -43,7 +44,7 @@ class Part:
 class Upload:
     """One upload of an object with the fields that its first request gave."""
 
-    bucket: str
+    bucket: Bucket
     name: str
     fields: Mapping[str, Any]
     initiated: float
@@ -80,11 +81,14 @@ class Uploads:
         with self._lock:
             self._open[upload.id] = upload
 
-    def find(self, bucket: str, name: str, upload_id: str) -> Upload:
-        """The upload of an id; raises the 404, also for that of another object."""
+    def find(self, bucket: Bucket, name: str, upload_id: str) -> Upload:
+        """The upload of an id; raises the 404, also for that of another object.
+
+        With its bucket an upload is gone: in a later one of that name its parts are a stranger's.
+        """
         with self._lock:
             found = self._open.get(upload_id)
-        if found is None or (found.bucket, found.name) != (bucket, name):
+        if found is None or found.bucket is not bucket or found.name != name:
             raise XmlError("NoSuchUpload")
         return found
 
@@ -101,9 +105,9 @@ class Uploads:
             if self._open.pop(upload.id, None) is None:
                 raise XmlError("NoSuchUpload")
 
-    def of(self, bucket: str, prefix: str) -> list[Upload]:
+    def of(self, bucket: Bucket, prefix: str) -> list[Upload]:
         """A bucket's uploads in order of their names, then of their beginning."""
         with self._lock:
-            found = [u for u in self._open.values() if u.bucket == bucket]
+            found = [u for u in self._open.values() if u.bucket is bucket]
         chosen = [u for u in found if u.name.startswith(prefix)]
         return sorted(chosen, key=lambda upload: (upload.name, upload.initiated, upload.id))
