@@ -111,6 +111,13 @@ def test_a_deleted_account_ends_its_tokens_and_loses_what_it_had(lab: Lab, accou
     undelete = accounts.undelete(name=gone_name, body={})
     refused(undelete, 400, "FAILED_PRECONDITION", "Precondition check failed.")
     accounts.delete(name=name).execute()
+    # gcloud knows no project of a deleted account, and a stranger knows its id.
+    anywhere = f"projects/-/serviceAccounts/{landing.unique_id}"
+    lab.world.google.users.append(User("dev@acme.example"))
+    stranger = client(lab, "iam.v1", UserPrincipal("dev@acme.example")).projects().serviceAccounts()
+    refused(stranger.undelete(name=anywhere, body={}), 403, "PERMISSION_DENIED", "undelete")
+    refused(accounts.get(name=anywhere), 404, "NOT_FOUND", "Unknown service account")
+    undelete = accounts.undelete(name=anywhere, body={})
     assert undelete.execute()["restoredAccount"]["uniqueId"] == landing.unique_id
     assert lab.call("GET", url, token=token).status == 200
     held = [set(binding.members) for binding in bucket.iam_policy.bindings]

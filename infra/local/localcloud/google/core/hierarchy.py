@@ -77,7 +77,7 @@ def of_route(google: Google, parameters: Mapping[str, str]) -> Target | None:
     """The target that a path names; None when its route names none."""
     owner = parameters.get("project", "")
     if "account" in parameters:
-        account = google.service_account(parameters["account"])
+        account = _account(google, parameters["account"])
         if account is not None and owner in ("-", *_names(google, account.name.split("/")[1])):
             return service_account(google, account)
     elif "bucket" in parameters:
@@ -92,6 +92,12 @@ def of_route(google: Google, parameters: Mapping[str, str]) -> Target | None:
         resource = Resource(path, f"{IAM}/WorkloadIdentityPool", IAM)
         return Target(resource, _inherited(google.project(owner)), f"//{IAM}/{path}")
     return project(google, owner) if "project" in parameters else None
+
+
+def _account(google: Google, name: str) -> ServiceAccount | None:
+    """An account by email or unique id, or a deleted one by its unique id, to be undeleted."""
+    deleted = (a for a in google.deleted_service_accounts if a.unique_id == name)
+    return google.service_account(name) or next(deleted, None)
 
 
 def _inherited(owner: Project | None) -> dict[str, Policy]:
