@@ -99,6 +99,17 @@ def test_the_proxy_lets_through_nothing_but_the_stand_ins(ground: Cloud, head: b
         assert connection.recv(1024) == b""
 
 
+def test_a_refusal_is_logged_without_what_a_url_may_hold(
+    ground: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "localcloud.wire.net")
+    head = b"GET http://example.com/secret-path?access_token=ya29.secret HTTP/1.1\r\n\r\n"
+    with connect(ground, head) as connection:
+        assert connection.recv(1024).startswith(b"HTTP/1.1 403 ")
+    assert "GET example.com" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_an_endless_head_is_refused(ground: Cloud) -> None:
     with connect(ground, b"CONNECT sts.amazonaws.com:443 HTTP/1.1\r\n" + b"a" * 9000) as connection:
         assert connection.recv(1024).startswith(b"HTTP/1.1 400 ")

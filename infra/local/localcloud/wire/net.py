@@ -219,7 +219,7 @@ class Proxy:
         match = _CONNECT.fullmatch(head.split(b"\r\n", 1)[0])
         host = match[1].decode().lower() if match else ""
         if match is None or match[2] != b"443" or not self._serves(host):
-            log.info("refused %r", head.split(b" HTTP/", 1)[0][:200])
+            log.info("refused %r", _addressed(head))
             return "403 Forbidden"
         if self._refuses(host):
             return "503 Service Unavailable"
@@ -236,6 +236,12 @@ def _authority(head: bytes) -> str:
     """`HOST:PORT` of a plain request, in small letters; empty for anything else."""
     match = _PLAIN.fullmatch(head.split(b"\r\n", 1)[0])
     return f"{match[1].decode().lower()}:{int(match[2] or 80)}" if match else ""
+
+
+def _addressed(head: bytes) -> bytes:
+    """Method and authority of a request; what is behind them may hold a token."""
+    method, _, target = head[:300].partition(b" ")
+    return method + b" " + re.split(rb"[/? ]", target.removeprefix(b"http://"), maxsplit=1)[0]
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
