@@ -227,6 +227,18 @@ def test_all_authenticated_users_are_not_everybody(lab: Lab, token: str) -> None
     assert lab.call("GET", url, token=whole_token(lab, LONGHAUL)).body == CONTENT
 
 
+@pytest.mark.parametrize("everybody", ["allUsers", "allAuthenticatedUsers"])
+def test_where_public_access_is_prevented_everybody_is_nobody(
+    lab: Lab, token: str, everybody: str
+) -> None:
+    """Not even with a token does a binding to everybody count; one by name does."""
+    found, other = bucket(lab), whole_token(lab, LONGHAUL)
+    found.iam_policy.grant("roles/storage.objectViewer", everybody)
+    found.iam_configuration.public_access_prevention = "enforced"
+    assert lab.call("GET", f"{API}/o/x", token=other).status == 403
+    assert lab.call("GET", f"{API}/o/x", token=token).status == 200
+
+
 def test_policy_of_the_project_reaches_its_buckets(lab: Lab, token: str) -> None:
     assert token
     other = whole_token(lab, LONGHAUL)

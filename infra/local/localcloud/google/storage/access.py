@@ -10,7 +10,7 @@ https://cloud.google.com/storage/docs/access-control/iam-json
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from localcloud.google.sts.boundary import within
 if TYPE_CHECKING:
     from localcloud.google.core.cloud import GoogleCloud
     from localcloud.wire.web import Request
-    from localcloud.world import Bucket
+    from localcloud.world import Binding, Bucket
 
 SERVICE = "storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage."
@@ -33,6 +33,7 @@ CONTROL = (CLOUD_PLATFORM, f"{_SCOPE}full_control")
 WRITE = (*CONTROL, f"{_SCOPE}read_write")
 READ = (*WRITE, f"{_SCOPE}read_only", f"{CLOUD_PLATFORM}.read-only")
 PUBLIC_ACCESS_PREVENTED = "enforced"
+EVERYBODY = ("allUsers", "allAuthenticatedUsers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,9 @@ class Caller:
         """Whether the caller has a permission on a bucket or an object in it."""
         target = hierarchy.bucket(self.cloud.world.google, bucket, name)
         settings = bucket.iam_configuration
-        public = settings.public_access_prevention != PUBLIC_ACCESS_PREVENTED
-        if public and open_to_all(self.cloud, permission, target, self.now):
+        if settings.public_access_prevention == PUBLIC_ACCESS_PREVENTED:
+            target = _without_everybody(target)
+        if open_to_all(self.cloud, permission, target, self.now):
             return self._within_boundary(permission, bucket, target, prefix)
         if self.token is None:
             return False
@@ -159,3 +161,23 @@ def caller_of(cloud: GoogleCloud, request: Request, scopes: tuple[str, ...]) -> 
     if billed:
         caller.require_of_project("serviceusage.services.use", billed)
     return caller
+
+
+def _without_everybody(target: hierarchy.Target) -> hierarchy.Target:
+    """The target where nothing counts that is bound to everybody."""
+
+    def named(bindings: list[Binding]) -> list[Binding]:
+        return [
+            replace(binding, members=[m for m in binding.members if m not in EVERYBODY])
+            for binding in bindings
+        ]
+
+    policies = {
+        name: replace(
+            policy,
+            bindings=named(policy.bindings),
+            earlier=tuple((until, named(bindings)) for until, bindings in policy.earlier),
+        )
+        for name, policy in target.policies.items()
+    }
+    return replace(target, policies=policies)

@@ -13,7 +13,7 @@ from localcloud.google.core import policies
 from localcloud.google.core.bindings import Kind
 from localcloud.google.core.errors import GoogleError
 from localcloud.google.core.messages import STRING, read_message
-from localcloud.google.storage.access import PUBLIC_ACCESS_PREVENTED
+from localcloud.google.storage.access import EVERYBODY, PUBLIC_ACCESS_PREVENTED
 from localcloud.google.storage.errors import StorageError, condition_not_met, invalid
 from localcloud.google.storage.preconditions import number
 from localcloud.wire.web import Response
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from localcloud.world import Bucket, Policy
 
 _NEWEST = 3
-_EVERYBODY = ("allUsers", "allAuthenticatedUsers")
 
 
 def get(call: Call) -> Response:
@@ -76,7 +75,7 @@ def _refuse_public(bucket: Bucket, given: Mapping[str, Any]) -> None:
     if bucket.iam_configuration.public_access_prevention != PUBLIC_ACCESS_PREVENTED:
         return
     members = [member for entry in given.get("bindings", ()) for member in entry.get("members", ())]
-    if any(member in _EVERYBODY for member in members):
+    if any(member in EVERYBODY for member in members):
         text = (
             "The member bindings allUsers and allAuthenticatedUsers are not allowed since public "
             "access prevention is enforced."
