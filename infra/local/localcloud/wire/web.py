@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from localcloud.wire import grpc
+from localcloud.wire.framing import is_sound, located
 
 log = logging.getLogger(__name__)
 
@@ -291,20 +292,17 @@ class _Handler(BaseHTTPRequestHandler):
     site: Site
 
     def _serve(self) -> None:
-        body = self._body()
-        if body is None:
+        if not is_sound(self.request_version, self.path, self.headers):
             self.close_connection = True
             self._write(Response(400))
             return
-        # RFC 9112 section 3.2.2: a client that was told to use us as its proxy for plain http
-        # sends the target in absolute form, and its authority counts, whatever Host says.
-        named = re.match(r"http://([^/?]*)", self.path)
-        authority = named[1] if named else self.headers.get("Host") or ""
+        body = self._body()
+        authority, target, fields = located(self.path, self.headers)
         request = Request(
             method=self.command,
             host=authority.rsplit(":", 1)[0],
-            target=(self.path[named.end() :] or "/") if named else self.path,
-            headers=Headers(self.headers.items()),
+            target=target,
+            headers=Headers(fields),
             content=body,
             peer=self.client_address[0],
         )
@@ -330,13 +328,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         self._write(response)
 
-    def _body(self) -> Body | None:
-        """The body that the header fields announce; None when they make no sense."""
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+    def _body(self) -> Body:
+        """The body that the header fields announce."""
+        if "Transfer-Encoding" in self.headers:
             return Body(self.rfile, None)
-        length = self.headers.get("Content-Length") or "0"
-        # The standard library reads at most a line of 64 KiB; a number of 19 digits fits.
-        return Body(self.rfile, int(length)) if re.fullmatch("[0-9]{1,19}", length) else None
+        return Body(self.rfile, int(self.headers.get("Content-Length") or 0))
 
     def _write(self, response: Response) -> None:
         names = {name.lower() for name, _ in response.headers}
