@@ -6,15 +6,19 @@ Run against Google's own client library, which is built from Google's discovery 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import googleapiclient.discovery_cache
 import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from googleapiclient.http import HttpRequest
 
 from localcloud import google
+from localcloud.google.core import services
 from tests.conformance.google_lab import CLOUD_PLATFORM, INVOKER, LANDING, Lab
 
 if TYPE_CHECKING:
@@ -63,6 +67,21 @@ def test_an_operation_is_at_work_and_then_done(lab: Lab, admin: str) -> None:
     again = body(lab.call("POST", f"{SERVICES}/iam.googleapis.com:enable", {}, admin))
     assert (again["name"], again["done"]) == ("operations/noop.DONE_OPERATION", True)
     assert lab.call("GET", f"{url}x", token=admin).status == 404
+
+
+def test_every_api_that_has_a_document_can_be_enabled(lab: Lab, admin: str) -> None:
+    documents = Path(googleapiclient.discovery_cache.__file__).parent / "documents"
+    read = [json.loads(each.read_text("utf-8")) for each in documents.glob("*.json")]
+    roots = {document.get("rootUrl", "") for document in read}
+    hosts = {url.removeprefix("https://").strip("/") for url in roots}
+    named = {host for host in hosts if re.fullmatch(r"(?!www)[a-z0-9-]+\.googleapis\.com", host)}
+    assert len(named) > 250
+    assert named - services.known() == set()
+    # A newer document may have dropped some; a list that was made up would have many.
+    assert len(services.known() - named) < 30
+    assert services.TITLES.keys() <= services.known()
+    answer = lab.call("POST", f"{SERVICES}/compute.googleapis.com:enable", {}, admin)
+    assert answer.status == 200
 
 
 def test_one_unknown_service_enables_none_of_a_batch(lab: Lab, admin: str) -> None:

@@ -1,8 +1,9 @@
 """Service Usage (v1): which APIs a project has, and `gcloud services enable`.
 
 An operation is at work when it is answered and done when it is first asked for, as gcloud waits for
-it. Refuses an API that does not exist in Google's own words. Dependencies between APIs are not
-modelled: nothing is enabled or disabled but what is named.
+it. Refuses an API that does not exist in Google's own words, and enables each that does, whether it
+is served here or not. Dependencies between APIs are not modelled: nothing is enabled or disabled
+but what is named.
 https://cloud.google.com/service-usage/docs/reference/rest
 """
 
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from localcloud.google.core.errors import GoogleError, error_info, invalid_argument
 from localcloud.google.core.messages import BOOL, INT32, STRING, enum, repeated
-from localcloud.google.core.services import TITLES
+from localcloud.google.core.services import known, title
 from localcloud.google.core.tokens import CLOUD_PLATFORM
 from localcloud.wire.routes import Route, Service, Unserved
 
@@ -48,7 +49,7 @@ def _state(project: Project, api: str) -> dict[str, Any]:
     parent = f"projects/{project.project_number}"
     return {
         "name": f"{parent}/services/{api}",
-        "config": {"name": api, "title": TITLES[api]},
+        "config": {"name": api, "title": title(api)},
         "state": "ENABLED" if api in project.enabled_services else "DISABLED",
         "parent": parent,
     }
@@ -57,7 +58,7 @@ def _state(project: Project, api: str) -> dict[str, Any]:
 def _existing(names: Iterable[str]) -> list[str]:
     """The names; raises the 403 by which Google says that one of them is no API."""
     wanted = list(dict.fromkeys(names))
-    unknown = ",".join(name for name in wanted if name not in TITLES)
+    unknown = ",".join(name for name in wanted if name not in known())
     if not unknown:
         return wanted
     text = f"Not found or permission denied for service(s): {unknown}."
@@ -83,7 +84,7 @@ def _list(call: Call) -> Answer:
     size = given.get("page_size", DEFAULT_PAGE)
     if not 0 <= size <= MAX_PAGE:
         raise invalid_argument(f"Page size should be no more than {MAX_PAGE}.", "page_size")
-    states = [_state(project, api) for api in sorted(TITLES)]
+    states = [_state(project, api) for api in sorted(known())]
     found = [s for s in states if shown is None or s["state"] == shown[1]]
     names = [state["config"]["name"] for state in found]
     token = given.get("page_token", "")

@@ -8,6 +8,8 @@ https://cloud.google.com/docs/quotas/quota-project
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from localcloud.google.core.errors import GoogleError, error_info
@@ -38,10 +40,26 @@ TITLES = {
         "sts": "Security Token Service API",
     }.items()
 }
-"""The APIs that a project may enable here, by name, with Google's titles."""
+"""What a new project has and what is served here, by name, with Google's titles."""
 
 OF_THE_CLIENT = frozenset({"cloudresourcemanager.googleapis.com", "iamcredentials.googleapis.com"})
 """The APIs whose calls count for the caller's project, not for the resource's."""
+
+
+@cache
+def known() -> frozenset[str]:
+    """Every API that a project may enable, served here or not.
+
+    `services.txt` is a list of this package's own, of the names that Google's discovery documents
+    have; a test compares it with them.
+    """
+    lines = (files(__package__) / "services.txt").read_text("utf-8").splitlines()
+    return frozenset(f"{line}.googleapis.com" for line in lines if not line.startswith("#"))
+
+
+def title(api: str) -> str:
+    """What Google calls an API; of one that is not served here, its name."""
+    return TITLES.get(api, api)
 
 
 def lacks(api: str, consumer: Project | None) -> bool:
