@@ -75,17 +75,10 @@ SERVICE: Service[Handler] = Service(
 _SUBRESOURCES = frozenset(
     {
         *("acl", "billing", "compose", "cors", "customPlacementConfig", "defaultObjectAcl"),
-        *("encryption", "encryptionConfig", "lifecycle", "legal-hold", "location", "logging"),
-        *(
-            "notification",
-            "notificationConfig",
-            "object-lock",
-            "partNumber",
-            "policy",
-            "requestPayment",
-        ),
-        *("retention", "storageClass", "tagging", "upload_id", "uploadId", "uploads", "versioning"),
-        *("versions", "website", "websiteConfig"),
+        *("encryption", "encryptionConfig", "legal-hold", "lifecycle", "location", "logging"),
+        *("notification", "notificationConfig", "object-lock", "partNumber", "policy"),
+        *("requestPayment", "retention", "storageClass", "tagging", "upload_id", "uploadId"),
+        *("uploads", "versioning", "versions", "website", "websiteConfig"),
     }
 )
 # Authentication by the query: version 4 in Google's and Amazon's spelling, version 2.

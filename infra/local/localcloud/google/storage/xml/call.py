@@ -31,6 +31,8 @@ _FIELDS = {
     "X-Goog-Storage-Class": "storageClass",
 }
 _CUSTOM = "x-goog-meta-"
+# Of a number of 64 bits.
+_DIGITS = 19
 _CONDITIONS = {
     "generation-match": "ifGenerationMatch",
     "metageneration-match": "ifMetagenerationMatch",
@@ -58,11 +60,11 @@ class Call:
     def generation(self) -> int | None:
         """The generation that the query asks for."""
         text = self.query.get("generation")
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit()):
-            raise XmlError("InvalidArgument", f"Invalid generation: {text[:64]}")
-        return int(text)
+        return None if text is None else unsigned(text, "generation")
+
+    def number(self, name: str, default: int) -> int:
+        """A parameter that is a number; raises the 400 of any other text."""
+        return unsigned(self.query.get(name, str(default)), name)
 
     def fields(self) -> dict[str, Any]:
         """The fields of an object that the header sets; raises the 400 of what cannot be."""
@@ -104,6 +106,13 @@ def require_validators(headers: Headers, found: StoredObject, etag: str, prefix:
             raise NotModifiedError
     elif _after(headers.get(f"{prefix}If-Modified-Since"), found):
         raise NotModifiedError
+
+
+def unsigned(text: str, name: str) -> int:
+    """The number that a field or parameter says; raises the 400 of any other text."""
+    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS:
+        raise XmlError("InvalidArgument", f"Invalid value for {name}: {text[:64]}")
+    return int(text)
 
 
 class NotModifiedError(Exception):

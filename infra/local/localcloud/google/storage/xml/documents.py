@@ -6,7 +6,6 @@ https://cloud.google.com/storage/docs/xml-api/reference-status
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -135,11 +134,6 @@ def read_document(body: bytes, root: str) -> ET.Element:
     if parsed.tag != root:
         raise XmlError("MalformedXML")
     return parsed
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def http_date(seconds: float) -> str:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from localcloud.google.storage import listing
+from localcloud.google.storage.resources import timestamp
 from localcloud.google.storage.xml.documents import (
     LISTING,
     MULTIPART,
     Element,
     XmlError,
     document,
-    timestamp,
 )
 from localcloud.google.storage.xml.objects import entity_tag
 from localcloud.wire.web import Response
@@ -31,7 +31,7 @@ def list_objects(call: Call) -> Response:
     """`GET BUCKET`: a page of names; `list-type=2` pages by token, else by the last name."""
     given = call.query
     second = given.get("list-type", "1") == "2"
-    limit = _limit(call)
+    limit = min(call.number("max-keys", listing.MAX_RESULTS), listing.MAX_RESULTS)
     after = given.get("start-after" if second else "marker", "")
     token = given.get("continuation-token", "") if second else ""
     query = listing.Query(
@@ -83,13 +83,6 @@ def versioning(call: Call) -> Response:
 def head_bucket(call: Call) -> Response:
     """`HEAD BUCKET`: that it is there."""
     return Response(200, b"", (("x-goog-storage-class", call.bucket.storage_class),))
-
-
-def _limit(call: Call) -> int:
-    text = call.query.get("max-keys", str(listing.MAX_RESULTS))
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:  # noqa: PLR2004
-        raise XmlError("InvalidArgument", f"Invalid value for max-keys: {text[:64]}")
-    return min(int(text), listing.MAX_RESULTS)
 
 
 def _encoding(call: Call) -> Callable[[str], str]:

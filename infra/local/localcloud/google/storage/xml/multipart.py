@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.google.storage.content import concatenate
 from localcloud.google.storage.metadata import object_name
+from localcloud.google.storage.resources import timestamp
 from localcloud.google.storage.store import Draft
 from localcloud.google.storage.xml.documents import (
     MULTIPART,
@@ -18,7 +19,6 @@ from localcloud.google.storage.xml.documents import (
     XmlError,
     document,
     read_document,
-    timestamp,
 )
 from localcloud.google.storage.xml.objects import content_of, entity_tag, hash_fields, publish
 from localcloud.google.storage.xml.uploads import MAX_PARTS, Part, Upload
@@ -50,7 +50,7 @@ def put_part(call: Call) -> Response:
     call.caller.require("storage.objects.create", call.bucket, call.name)
     upload = _upload(call)
     _refuse_conditions(call)
-    number = _number(call, "partNumber", 0)
+    number = call.number("partNumber", 0)
     if not 1 <= number <= MAX_PARTS:
         raise XmlError("InvalidArgument", f"Part number must be from 1 to {MAX_PARTS}.")
     part = Part(content_of(call), call.now)
@@ -61,8 +61,8 @@ def put_part(call: Call) -> Response:
 def list_parts(call: Call) -> Response:
     """`GET ?uploadId`: the parts so far, in order."""
     upload = _upload(call)
-    marker = _number(call, "part-number-marker", 0)
-    limit = min(_number(call, "max-parts", PAGE), PAGE)
+    marker = call.number("part-number-marker", 0)
+    limit = min(call.number("max-parts", PAGE), PAGE)
     later = sorted(number for number in list(upload.parts) if number > marker)
     shown = later[:limit]
     inside: list[Element] = [
@@ -127,7 +127,7 @@ def list_uploads(call: Call) -> Response:
     """`GET BUCKET?uploads`: what was begun and neither completed nor aborted."""
     prefix, marker = call.query.get("prefix", ""), call.query.get("key-marker", "")
     id_marker = call.query.get("upload-id-marker", "")
-    limit = min(_number(call, "max-uploads", PAGE), PAGE)
+    limit = min(call.number("max-uploads", PAGE), PAGE)
     found = call.uploads.of(call.bucket, prefix)
     behind = next((place + 1 for place, u in enumerate(found) if u.id == id_marker), None)
     if marker and behind is None:
@@ -169,10 +169,3 @@ def _refuse_conditions(call: Call) -> None:
     for name, _ in call.request.headers.fields:
         if name.lower().startswith(("x-goog-if-", "if-")):
             raise XmlError("InvalidArgument", f"{name} is not supported by multipart uploads.")
-
-
-def _number(call: Call, name: str, default: int) -> int:
-    text = call.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:  # noqa: PLR2004
-        raise XmlError("InvalidArgument", f"Invalid value for {name}: {text[:64]}")
-    return int(text)

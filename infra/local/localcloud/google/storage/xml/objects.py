@@ -14,9 +14,15 @@ from localcloud.google.storage.digests import Digests
 from localcloud.google.storage.downloads import description, media
 from localcloud.google.storage.metadata import object_name
 from localcloud.google.storage.preconditions import Preconditions
+from localcloud.google.storage.resources import timestamp
 from localcloud.google.storage.store import Draft, StoredObject, Terms
-from localcloud.google.storage.xml.call import NotModifiedError, preconditions, require_validators
-from localcloud.google.storage.xml.documents import XmlError, document, http_date, timestamp
+from localcloud.google.storage.xml.call import (
+    NotModifiedError,
+    preconditions,
+    require_validators,
+    unsigned,
+)
+from localcloud.google.storage.xml.documents import XmlError, document, http_date
 from localcloud.wire.web import Response
 
 if TYPE_CHECKING:
@@ -136,9 +142,8 @@ def _source(call: Call) -> StoredObject:
     bucket, name = call.caller.bucket(unquote(bucket_name)), unquote(name)
     call.caller.require("storage.objects.get", bucket, name)
     generation = headers.get(f"{_SOURCE}-Generation")
-    if generation and not (generation.isascii() and generation.isdigit()):
-        raise XmlError("InvalidArgument", f"Invalid generation: {generation[:64]}")
-    found = call.store.get(bucket.name, name, int(generation) if generation else None)
+    number = unsigned(generation, "generation") if generation else None
+    found = call.store.get(bucket.name, name, number)
     preconditions(headers, f"{_SOURCE}-If-").require(found)
     try:
         require_validators(headers, found, entity_tag(found), f"{_SOURCE}-")
