@@ -183,7 +183,9 @@ def test_missing_unknown_and_expired_tokens_are_401(lab: Lab) -> None:
         401,
         True,
     )
-    assert refusal(lab.call("GET", f"{API}/o", token="x")) == (401, "Invalid Credentials")
+    unknown = lab.call("GET", f"{API}/o", token="x")
+    assert refusal(unknown) == (401, "Invalid Credentials")
+    assert dict(unknown.headers)["WWW-Authenticate"].startswith("Bearer realm=")
     lab.clock.now += 60
     assert refusal(lab.call("GET", f"{API}/o", token=token)) == (401, "Invalid Credentials")
 

@@ -42,7 +42,9 @@ class StorageError(Exception):
             kind = "header" if self.location[0].isupper() else "parameter"
             item |= {"locationType": kind, "location": self.location}
         error = {"code": self.code, "message": self.message, "errors": [item]}
-        return Response.json(self.code, {"error": error})
+        challenge = (("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/"'),)
+        wanted = challenge if self.code == HTTPStatus.UNAUTHORIZED else ()
+        return Response.json(self.code, {"error": error}, *wanted)
 
 
 def denied(who: str, permission: str, *, on: str = "", anonymous: bool = False) -> StorageError:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from localcloud.google.storage import publishing
 from localcloud.google.storage.content import PIECE, Content, write
 from localcloud.google.storage.digests import Digests
 from localcloud.google.storage.errors import StorageError, invalid
@@ -104,11 +105,15 @@ def _start(call: Call) -> Response:
     terms = call.terms(bucket, name)
     terms.preconditions.require(call.store.find(bucket.name, name))
 
+    # Not the call itself: with it a week's sessions would keep their requests.
+    caller, store = call.caller, call.store
+
     def finish(content: Content) -> StoredObject:
         for digests in expected:
             digests.require(content)
         # The bucket may be gone after a week.
-        return call.publish(call.caller.bucket(bucket.name), name, Draft(content, fields), terms)
+        found, draft = caller.bucket(bucket.name), Draft(content, fields)
+        return publishing.publish(caller, store, found, name, draft, terms)
 
     length = _length(headers.get("X-Upload-Content-Length"))
     session = call.store.sessions.open(bucket.name, finish, length, call.now)
