@@ -52,6 +52,15 @@ HEADS = {
         "GET / HTTP/1.1", HOST, "X-Forwarded-For : 203.0.113.7"
     ),
     "a folded line": head("GET / HTTP/1.1", HOST, "X-A: b", " X-Forwarded-For: 203.0.113.7"),
+    "a multipart's head hides as much": head(
+        "POST / HTTP/1.1", HOST, "Content-Type: multipart/related; boundary=b", "nonsense", "X-A: b"
+    ),
+    "a part in the head": head(
+        "POST / HTTP/1.1", HOST, "Content-Type: multipart/related; boundary=b", "--b", "X-A: b"
+    ),
+    "a boundary in the head": head(
+        "POST / HTTP/1.1", HOST, "Content-Type: multipart/mixed; boundary=b", "--b--", "X-A: b"
+    ),
     "two hosts": head("GET / HTTP/1.1", HOST, "Host: b.example"),
     "no host": head("GET / HTTP/1.1", "Accept: */*"),
     "no version": "GET /\r\n\r\n",
@@ -88,6 +97,28 @@ def test_a_sound_head_and_the_request_behind_it_are_served(server: Server) -> No
     assert "a.example|a.example|/first|x" in answer
     assert answer.endswith("a.example|a.example|/second|")
     assert exchange(server, "GET / HTTP/1.0\r\n\r\n").startswith("HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/related; boundary=b",
+        'multipart/related; boundary="==="',
+        "multipart/mixed; boundary='b'",
+        "multipart/form-data",
+        "message/rfc822",
+        "message/partial",
+    ],
+)
+def test_a_body_of_any_type_is_served(server: Server, kind: str) -> None:
+    """The parser's word on the parts, which come behind the head, is none on the head."""
+    content = "--b\r\n\r\nx\r\n--b--"
+    sent = head(
+        "POST /parts HTTP/1.1", HOST, f"Content-Type: {kind}", f"Content-Length: {len(content)}"
+    )
+    answer = exchange(server, sent + content + SECOND)
+    assert f"a.example|a.example|/parts|{content}" in answer
+    assert answer.endswith("a.example|a.example|/second|")
 
 
 @pytest.mark.parametrize("scheme", ["http", "HTTPS"])

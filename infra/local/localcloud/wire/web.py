@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from localcloud.wire import grpc
-from localcloud.wire.framing import is_sound, located
+from localcloud.wire.framing import Head, is_sound, located
 
 log = logging.getLogger(__name__)
 
@@ -285,6 +285,7 @@ class _HTTPServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    MessageClass = Head
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
