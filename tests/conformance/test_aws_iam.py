@@ -80,11 +80,11 @@ def test_an_action_is_matched_whole_and_in_any_case(action: Any, allowed: bool) 
         (f"{FUNCTION}:etl", FUNCTION, False),
         (f"{FUNCTION}:*", f"{FUNCTION}:etl", True),
         (f"{FUNCTION}:*", FUNCTION, False),
-        (FUNCTION.upper(), FUNCTION, False),
+        (FUNCTION.replace("vend", "Vend"), FUNCTION, False),
         ("arn:aws:lambda:*:*:function:vend", FUNCTION, True),
         # A wildcard that ends its segment reaches beyond it, one inside does not.
         ("arn:aws:lambda:*", FUNCTION, True),
-        ("arn:aws:lam*vend", FUNCTION, False),
+        ("arn:aws:lambda:u*3:function:vend", FUNCTION, False),
         (
             "arn:aws:execute-api:*:*:abc/*/POST/v1/*",
             "arn:aws:execute-api:r:1:abc/p/POST/v1/x",
@@ -228,6 +228,14 @@ def test_nothing_is_allowed_by_a_key_that_nobody_fills_in(
     assert not decide(asked(), allow(), deny(Condition=condition))
 
 
+def test_a_key_that_nobody_fills_in_does_not_hide_a_condition_that_fails() -> None:
+    over_http = {"Bool": {"aws:SecureTransport": "false"}}
+    unknown = {"StringEquals": {"aws:NobodyKnows": "true"}}
+    for condition in ({**over_http, **unknown}, {**unknown, **over_http}):
+        question = asked(aws__securetransport=("true",))
+        assert decide(question, allow(), deny(Condition=condition))
+
+
 # --- evaluation ---------------------------------------------------------------------------------
 
 
@@ -315,17 +323,6 @@ def test_a_service_is_let_in_by_name_alone() -> None:
     assert not by_resource({"AWS": ACCOUNT}, gateway, identity=True)
 
 
-def test_who_is_not_a_notprincipal_is_meant() -> None:
-    statement = deny(NotPrincipal={"AWS": ROLE})
-    resource = [policy(statement, resource=True)]
-    other = Requester(Kind.AWS, (f"arn:aws:iam::{ACCOUNT}:user/x",), ACCOUNT)
-    for who, allowed in ((WHO, True), (other, False)):
-        decision = iam.evaluate(
-            asked(who=who), identity=[policy(allow())], resource=resource, account=ACCOUNT
-        )
-        assert decision.allowed is allowed
-
-
 def test_a_refusal_says_in_awss_words_which_policy_it_was() -> None:
     none = iam.evaluate(asked(), account=ACCOUNT)
     assert none.reason == f" because no identity-based policy allows the {INVOKE} action"
@@ -362,6 +359,15 @@ MALFORMED: list[tuple[str, Any]] = [
     ("an operator that there is not", allow(Condition={"StringIs": {"aws:userid": "a"}})),
     ("a quantified Null", allow(Condition={"ForAnyValue:Null": {"aws:userid": "true"}})),
     ("a condition without keys", allow(Condition={"StringEquals": "a"})),
+    ("a resource that is no ARN", allow(resource="function/vend")),
+    ("a resource of any service", allow(resource="arn:aws:*:us-east-1:*:function:vend")),
+    ("a resource of some services", allow(resource="arn:aws:lam*vend")),
+    ("a Sid of other characters", allow(Sid="call-it")),
+    ("a truth that is none", allow(Condition={"Bool": {"aws:SecureTransport": "yes"}})),
+    ("a Null that is none", allow(Condition={"Null": {"aws:userid": "yes"}})),
+    ("a network that is none", allow(Condition={"NotIpAddress": {"aws:SourceIp": "10.0.0.0/99"}})),
+    ("a number that is none", allow(Condition={"NumericNotEquals": {"aws:EpochTime": "soon"}})),
+    ("a date that is none", allow(Condition={"DateNotEqualsIfExists": {"aws:CurrentTime": "x"}})),
 ]
 
 
@@ -379,6 +385,7 @@ def test_a_malformed_policy_is_refused_and_named(statement: Any) -> None:
         {"Version": "2020-01-01", "Statement": [allow()]},
         {"Version": "2012-10-17", "Statement": []},
         {"Version": "2012-10-17", "Statement": [allow()], "Extra": 1},
+        {"Version": "2012-10-17", "Statement": [allow(Sid="a"), allow(Sid="a")]},
     ],
     ids=str,
 )
@@ -395,6 +402,15 @@ def test_a_trust_policy_has_principals_and_no_resource() -> None:
         {"Effect": "Allow", "Action": "sts:AssumeRole"},
         {**statement, "Principal": {"AWS": "arn:aws:iam::1:role/*"}},
         {**statement, "Principal": {"Aws": ACCOUNT}},
+        {**statement, "Action": ["sts:AssumeRole", INVOKE]},
     ):
         with pytest.raises(iam.PolicyError):
             policy(wrong, resource=True, trust=True)
+
+
+def test_everybody_but_somebody_is_never_whom_a_role_trusts() -> None:
+    """NotPrincipal with Allow lets in the whole world; IAM takes it in no trust policy."""
+    for effect in ("Allow", "Deny"):
+        statement = {"Effect": effect, "NotPrincipal": {"AWS": OTHER}, "Action": "sts:AssumeRole"}
+        with pytest.raises(iam.PolicyError, match="never NotPrincipal"):
+            policy(statement, resource=True, trust=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import replace
@@ -218,3 +219,32 @@ def test_a_payload_may_be_a_megabyte_later_and_six_at_once(
     assert answer.status == status
     if status == 413:
         assert dict(answer.headers)["x-amzn-ErrorType"] == "RequestTooLargeException"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"do": NaN}', b"-Infinity", '{"do": 1}'.encode("utf-16"), b"\xff", b"[" * 100_000],
+    ids=["NaN", "Infinity", "UTF-16", "no UTF-8", "too deep"],
+)
+def test_a_payload_that_python_alone_calls_json_is_refused(
+    cloud: Cloud, etl: AccessKey, payload: bytes
+) -> None:
+    answer = invoke(cloud, etl, payload, "RequestResponse")
+    assert answer.status == 400
+    assert dict(answer.headers)["x-amzn-ErrorType"] == "InvalidRequestContentException"
+
+
+def test_a_client_context_has_a_limit(cloud: Cloud, etl: AccessKey) -> None:
+    target = f"/2015-03-31/functions/{FUNCTION}/invocations"
+    for size, status in ((3580, 200), (3584, 400)):
+        text = base64.b64encode(json.dumps({"custom": "a" * (size // 4 * 3 - 14)}).encode())
+        assert len(text) == size
+        request = signed(
+            etl,
+            target,
+            host="lambda.us-east-1.amazonaws.com",
+            service="lambda",
+            headers={"X-Amz-Client-Context": text.decode()},
+            body=b'{"do": "answer", "result": 1}',
+        )
+        assert cloud.router(request).status == status

@@ -111,6 +111,7 @@ WRONG = [
     {"DurationSeconds": "43201"},
     {"DurationSeconds": "-900"},
     {"DurationSeconds": "1e3"},
+    {"DurationSeconds": "٩٠٠"},
     {"DurationSeconds": "3601"},
     {"SourceIdentity": "x"},
     {"Policy": "{}"},
@@ -218,6 +219,13 @@ def test_transitive_tags_go_on_and_cannot_be_overwritten(lab: Lab) -> None:
     assert assume(lab, session).status == 200
     assert code(assume(lab, session, **TAG)) == "InvalidParameterValue"
     assert code(assume(lab, lab.accounts.session("etl", "untagged"))) == "AccessDenied"
+
+
+@pytest.mark.parametrize("key", ["aws:PrincipalTag", "AWS:x"])
+def test_no_session_tag_imitates_one_of_awss_own(lab: Lab, key: str) -> None:
+    tags = {"Tags.member.1.Key": key, "Tags.member.1.Value": "data"}
+    answer = assume(lab, lab.accounts.user("operator"), **tags)
+    assert (answer.status, code(answer)) == (400, "InvalidParameterValue")
 
 
 def test_a_user_gets_a_session_token_that_signs_as_the_user(lab: Lab) -> None:

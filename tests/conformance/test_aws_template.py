@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localcloud.aws import Template, TemplateError, iam, load
+from localcloud.aws import Accounts, Template, TemplateError, iam, load
 from localcloud.aws.routes import find
-from localcloud.aws.template import Route
+from localcloud.aws.template import Route, permission
+from localcloud.world import AwsPolicy, AwsRole, World, WorldError
 
 ROOT = Path(__file__).parents[2]
 PROVIDER = (
@@ -277,6 +281,82 @@ def test_a_permission_that_is_not_understood_is_never_skipped(
     generated.write_text(GENERATED.replace(old, new))
     with pytest.raises(TemplateError, match=message):
         read(generated)
+
+
+ARN = "arn:aws:execute-api:us-east-1:111122223333:api"
+PERMISSIONS: list[dict[str, object]] = [
+    {"Action": ["lambda:InvokeFunction"]},
+    {"Action": "lambda:Invoke*"},
+    {"Action": "execute-api:Invoke"},
+    {"Principal": ["apigateway.amazonaws.com"]},
+    {"Principal": ""},
+    {"SourceArn": ARN.replace("111122223333", "*")},
+    {"SourceArn": ARN.replace("us-east-1", "*")},
+    {"SourceArn": "*"},
+    {"SourceAccount": "*"},
+    {"PrincipalOrgID": "o-*"},
+    {"FunctionUrlAuthType": "ANY"},
+]
+
+
+@pytest.mark.parametrize("wrong", PERMISSIONS, ids=str)
+def test_a_permission_that_lambda_would_not_add_does_not_deploy(wrong: dict[str, object]) -> None:
+    right = {"Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com"}
+    assert permission("Given", "arn:aws:lambda:::function:f", {**right, "SourceArn": ARN + "/*"})
+    with pytest.raises(TemplateError, match=f"Given: {next(iter(wrong))}"):
+        permission("Given", "arn:aws:lambda:::function:f", {**right, **wrong})
+
+
+def trusting(**principal: str) -> dict[str, Any]:
+    """A trust policy for one principal."""
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+SERVICE = trusting(Service="lambda.amazonaws.com")
+ALLOWED = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+LONG = {**SERVICE, "Id": "x" * 2000}
+TRUST = "AWS: !Sub arn:${AWS::Partition}:iam::${AWS::AccountId}:"
+
+
+def test_a_role_that_trusts_itself_by_name_does_not_deploy(tmp_path: Path) -> None:
+    text = (ROOT / "template.yaml").read_text()
+    assert text.count(f"{TRUST}root") == 1
+    path = tmp_path / "template.yaml"
+    path.write_text(text.replace(f"{TRUST}root", f"{TRUST}role/${{RoleName}}"))
+    roles = read(path, GoogleProvider=PROVIDER, RoleName="vend").roles
+    accounts = Accounts(World.load().aws, time.time)
+    said = 'vend: Invalid principal in policy: "AWS":"arn:aws:iam::111122223333:role/vend"'
+    with pytest.raises(TemplateError, match=said):
+        accounts.deploy(roles)
+    # Whom it trusts may be of the same stack.
+    other = AwsRole("other", {**roles[0].assume_role_policy_document})
+    accounts = Accounts(World.load().aws, time.time)
+    with pytest.raises(TemplateError, match="vend: Invalid principal"):
+        accounts.deploy([other, *roles])
+    accounts.deploy([other, replace(roles[0], role_name="else"), AwsRole("vend", SERVICE)])
+    assert accounts.role("other")
+
+
+WORLDS: list[tuple[dict[str, object], str]] = [
+    ({"max_session_duration": 900}, "MaxSessionDuration is 3600 to 43200"),
+    ({"assume_role_policy_document": LONG}, "Maximum policy size of 2048 bytes"),
+    ({"policies": [AwsPolicy("a", {**ALLOWED, "Id": "x" * 10240})]}, "size of 10240 bytes"),
+    (
+        {"assume_role_policy_document": trusting(AWS="arn:aws:iam::111122223333:user/nobody")},
+        "Invalid principal in policy",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WORLDS, ids=[said for _, said in WORLDS])
+def test_a_world_whose_roles_iam_would_not_make_is_refused(
+    change: dict[str, object], said: str
+) -> None:
+    aws = World.load().aws
+    aws.roles.append(replace(AwsRole("new", SERVICE), **change))  # type: ignore[arg-type]
+    with pytest.raises(WorldError, match=said):
+        Accounts(aws, time.time)
 
 
 @pytest.mark.parametrize("kind", ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"])

@@ -216,7 +216,7 @@ def _by_hand(accounts: Accounts, domain: str, route: Route) -> Policy:
         "Principal": "apigateway.amazonaws.com",
         "SourceArn": _arn(accounts, domain, "*"),
     }
-    return permission("the REST API's permission", route.function, properties)
+    return permission("by-hand", route.function, properties)
 
 
 def _arn(accounts: Accounts, domain: str, rest: str) -> str:

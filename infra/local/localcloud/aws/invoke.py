@@ -31,6 +31,8 @@ _NAME = re.compile(
 LATEST = "$LATEST"
 # An asynchronous invocation's payload, in bytes; 256 KB before October 2025.
 MAX_ASYNCHRONOUS = 1024 * 1024
+# In bytes of base64.
+MAX_CONTEXT = 3583
 
 SERVICE: Service[None] = Service(
     title="AWS Lambda",
@@ -94,13 +96,19 @@ def _invoke(request: Request, functions: Functions, function: Function, qualifie
         text = f"Request must be smaller than {longest} bytes for the InvokeFunction operation"
         raise _error(413, "RequestTooLargeException", text)
     try:
-        json.loads(payload)
-    except ValueError:
+        # UTF-8 and nothing beyond the standard, where Python reads more.
+        json.loads(payload.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError):
         text = "Could not parse request body into json"
         raise _error(400, "InvalidRequestContentException", text) from None
     match kind:
         case "RequestResponse":
             context = request.headers.get("X-Amz-Client-Context")
+            if len(context) > MAX_CONTEXT:
+                text = (
+                    f"Client context must be no more than {MAX_CONTEXT} bytes when base64-encoded"
+                )
+                raise _error(400, "InvalidParameterValueException", text)
             outcome = functions.invoke(
                 function, payload, qualifier=qualifier, client_context=context
             )
@@ -116,6 +124,10 @@ def _invoke(request: Request, functions: Functions, function: Function, qualifie
         case other:
             text = f"Unsupported InvocationType {other[:32]!r}"
             raise _error(400, "InvalidParameterValueException", text)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
 
 
 def _error(status: int, kind: str, text: str) -> ServiceError:

@@ -63,6 +63,22 @@ def is_operator(name: str) -> bool:
     return base in _OPERATORS or (base == "Null" and not quantifier and not if_exists)
 
 
+def is_value(operator: str, text: str) -> bool:
+    """Whether an operator can compare anything with this text of a policy.
+
+    One that cannot would never be equal, so that its negation would always hold.
+    """
+    _, base, _ = _parts(operator)
+    if "${" in text:
+        return True
+    if base in {"Null", "Bool"}:
+        return text.lower() in {"true", "false"}
+    # Each of these texts compares equal to itself, if it is one.
+    sample = text.partition("/")[0] if base.endswith("IpAddress") else text
+    kind = next((each for each in _TYPED if base.startswith(each)), "")
+    return not kind or _TYPED[kind](sample, text, {})
+
+
 _ALL, _ANY = "ForAllValues:", "ForAnyValue:"
 
 
@@ -167,4 +183,13 @@ _OPERATORS: Final[dict[str, tuple[_Compare, bool]]] = {
     "NotIpAddress": (_address, True),
     **dict(_ordered("Numeric", _number)),
     **dict(_ordered("Date", _date)),
+}
+
+# By the beginning of a name: the comparison of operators that do not take any text.
+_TYPED: Final[dict[str, _Compare]] = {
+    "Binary": _binary,
+    "IpAddress": _address,
+    "NotIpAddress": _address,
+    "Numeric": _OPERATORS["NumericEquals"][0],
+    "Date": _OPERATORS["DateEquals"][0],
 }

@@ -1,8 +1,9 @@
 """IAM policy documents: read and checked once, then held against requests.
 
 Refuses what IAM refuses with MalformedPolicyDocument: unknown elements, an element together with
-its negation, missing ones, operators that do not exist. Elements are matched case-sensitively,
-actions and condition keys are not.
+its negation, missing ones, operators that do not exist, a Sid used twice, actions in a trust policy
+that take on no role. NotPrincipal is no part of a role's trust policy, and Lambda writes none into
+a function's. Elements are matched case-sensitively, actions and condition keys are not.
 Specification: "Grammar of the IAM JSON policy language", IAM User Guide.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.iam.conditions import Condition, UnmodelledKeyError, is_operator
+from localcloud.aws.iam.conditions import Condition, UnmodelledKeyError, is_operator, is_value
 from localcloud.aws.iam.patterns import matches, matches_resource, without_variables
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _ELEMENTS = {
     *("Resource", "NotResource", "Condition"),
 }
 _KINDS = {"AWS", "Service", "Federated"}
+# A statement's id: IAM's own rule, and Lambda's; either may be left out.
+_SID, _STATEMENT_ID = "[A-Za-z0-9]*", "[A-Za-z0-9_-]*"
+# "Resource vendor must be fully qualified and cannot contain regexes."
+_RESOURCE = re.compile(r"arn:[^:]+:[a-z0-9-]+(?::.*)?", re.DOTALL)
 _ACCOUNT = re.compile(r"(?:arn:aws[a-z-]*:iam::)?(\d{12})(?::root)?")
 
 
@@ -56,7 +61,6 @@ class Statement:
     not_resources: bool
     # Kind and name of each; None in an identity's policy, which is about whoever has it.
     principals: tuple[tuple[str, str], ...] | None
-    not_principals: bool
     conditions: tuple[Condition, ...]
 
     def reach(self, asked: Asked) -> Reach:
@@ -64,13 +68,7 @@ class Statement:
         reach = self._names(asked.requester)
         if not reach or not self._is_about(asked):
             return Reach.NOT
-        try:
-            held = all(each.holds(asked.context, asked.modelled) for each in self.conditions)
-        except UnmodelledKeyError as unknown:
-            log.warning("a policy asks for %s, which the embedded cloud does not know", unknown)
-            # Nobody is allowed anything by what nobody can judge; a Deny stands.
-            held = not self.allows
-        return reach if held else Reach.NOT
+        return reach if self._holds(asked) else Reach.NOT
 
     def _is_about(self, asked: Asked) -> bool:
         named = any(
@@ -84,10 +82,21 @@ class Statement:
     def _names(self, requester: Requester) -> Reach:
         if self.principals is None:
             return Reach.DIRECT
-        reach = max((_reach(*each, requester) for each in self.principals), default=Reach.NOT)
-        if self.not_principals:
-            return Reach.NOT if reach else Reach.DIRECT
-        return reach
+        return max((_reach(*each, requester) for each in self.principals), default=Reach.NOT)
+
+    def _holds(self, asked: Asked) -> bool:
+        unknown = []
+        for each in self.conditions:
+            try:
+                if not each.holds(asked.context, asked.modelled):
+                    return False
+            except UnmodelledKeyError as key:
+                unknown.append(str(key))
+        if not unknown:
+            return True
+        log.warning("a policy asks for %s, which the embedded cloud does not know", unknown)
+        # Nobody is allowed anything by what nobody can judge; a Deny stands.
+        return not self.allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +119,16 @@ def read(document: Any, name: str, *, resource: bool = False, trust: bool = Fals
     if version not in _VERSIONS:
         raise PolicyError(f"{name}: Version is 2012-10-17 or 2008-10-17")
     given = document.get("Statement")
-    statements = given if isinstance(given, list) else [given]
+    statements: list[Any] = given if isinstance(given, list) else [given]
     if not statements:
         raise PolicyError(f"{name}: there is no statement")
     made = tuple(
         _statement(each, f"{name}, statement {number}", resource=resource, trust=trust)
         for number, each in enumerate(statements, 1)
     )
+    sids = [each["Sid"] for each in statements if each.get("Sid")]
+    if len(sids) != len(set(sids)):
+        raise PolicyError(f"{name}: Statement IDs (SID) in a single policy must be unique.")
     if version == "2008-10-17":
         made = tuple(map(_literally, made))
     return Policy(name, made)
@@ -129,15 +141,22 @@ def _statement(given: Any, where: str, *, resource: bool, trust: bool) -> Statem
         raise PolicyError(f"{where}: there is no element {min(map(str, unknown))}")
     if given.get("Effect") not in ("Allow", "Deny"):
         raise PolicyError(f"{where}: Effect is Allow or Deny")
+    sid = _SID if trust or not resource else _STATEMENT_ID
+    if not re.fullmatch(sid, str(given.get("Sid", ""))):
+        raise PolicyError(f"{where}: Statement IDs (SID) must be alpha-numeric.")
     actions, not_actions = _pair(given, "Action", where)
     if not all(action == "*" or re.fullmatch(r"[\w-]+:[\w*?]+", action) for action in actions):
         raise PolicyError(f"{where}: an action is SERVICE:Name")
+    if trust and not all(re.match(r"\*$|sts:", action, re.IGNORECASE) for action in actions):
+        raise PolicyError(f"{where}: AssumeRole policy may only specify STS AssumeRole actions.")
     resources, not_resources = (("*",), False) if trust else _pair(given, "Resource", where)
+    if not all(each == "*" or _RESOURCE.fullmatch(each) for each in resources):
+        raise PolicyError(f"{where}: a resource is * or an ARN whose service has no wildcard")
     if trust and given.keys() & {"Resource", "NotResource"}:
         raise PolicyError(f"{where}: a trust policy has no Resource")
     if not resource and given.keys() & {"Principal", "NotPrincipal"}:
         raise PolicyError(f"{where}: an identity's policy has no Principal")
-    principals, not_principals = _principals(given, where) if resource else (None, False)
+    principals = _principals(given, where) if resource else None
     return Statement(
         given["Effect"] == "Allow",
         actions,
@@ -145,7 +164,6 @@ def _statement(given: Any, where: str, *, resource: bool, trust: bool) -> Statem
         resources,
         not_resources,
         principals,
-        not_principals,
         _conditions(given.get("Condition", {}), where),
     )
 
@@ -157,13 +175,12 @@ def _pair(given: Mapping[str, Any], element: str, where: str) -> tuple[tuple[str
     return _texts(given[found[0]], f"{where}, {found[0]}"), found[0] != element
 
 
-def _principals(given: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, str], ...], bool]:
-    found = [name for name in ("Principal", "NotPrincipal") if name in given]
-    if len(found) != 1:
-        raise PolicyError(f"{where}: either Principal or NotPrincipal stands there")
-    value = given[found[0]]
+def _principals(given: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
+    if "Principal" not in given or "NotPrincipal" in given:
+        raise PolicyError(f"{where}: Principal stands there, and never NotPrincipal")
+    value = given["Principal"]
     if value == "*":
-        return (("*", "*"),), found[0] != "Principal"
+        return (("*", "*"),)
     if not isinstance(value, dict) or not value or value.keys() - _KINDS:
         raise PolicyError(f"{where}: a principal is * or has AWS, Service or Federated")
     named = tuple(
@@ -171,7 +188,7 @@ def _principals(given: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, 
     )
     if any("*" in name and name != "*" for _, name in named):
         raise PolicyError(f"{where}: a principal has no wildcard within its name")
-    return named, found[0] != "Principal"
+    return named
 
 
 def _conditions(given: Any, where: str) -> tuple[Condition, ...]:
@@ -181,10 +198,11 @@ def _conditions(given: Any, where: str) -> tuple[Condition, ...]:
     for operator, keys in given.items():
         if not is_operator(operator) or not isinstance(keys, dict):
             raise PolicyError(f"{where}: Invalid Condition type : {operator}")
-        made += [
-            Condition(operator, key, _texts(values, f"{where}, {operator} {key}"))
-            for key, values in keys.items()
-        ]
+        for key, values in keys.items():
+            texts = _texts(values, f"{where}, {operator} {key}")
+            if wrong := next((text for text in texts if not is_value(operator, text)), None):
+                raise PolicyError(f"{where}: {operator} compares {key} with no such value: {wrong}")
+            made.append(Condition(operator, key, texts))
     return tuple(made)
 
 

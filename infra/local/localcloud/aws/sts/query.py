@@ -58,7 +58,7 @@ class Call:
     def seconds(self, longest: int, default: int) -> int:
         """The parameter DurationSeconds."""
         text = self.parameters.get("DurationSeconds", str(default))
-        if not re.fullmatch(r"\d{1,6}", text) or not _SHORTEST <= int(text) <= longest:
+        if not re.fullmatch("[0-9]{1,6}", text) or not _SHORTEST <= int(text) <= longest:
             raise invalid("durationSeconds", text, f"between {_SHORTEST} and {longest}")
         return int(text)
 

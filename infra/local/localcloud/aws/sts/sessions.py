@@ -146,6 +146,9 @@ def _tags(parameters: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...
     for name, value in tags.items():
         if not (_TAG.fullmatch(name) and len(name) <= 128):  # noqa: PLR2004 - STS's own limits
             raise invalid("tags.key", name, "have length between 1 and 128")
+        if name.lower().startswith("aws:"):
+            text = f"Tag key {name} is reserved: no key begins with aws:"
+            raise ServiceError(400, "InvalidParameterValue", text)
         if len(value) > 256 or (value and not _TAG.fullmatch(value)):  # noqa: PLR2004 - the same
             raise invalid("tags.value", value, "have length less than or equal to 256")
     if set(transitive) - tags.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws import iam
@@ -21,6 +22,15 @@ _PERMISSION = {
     "PrincipalOrgID": ("StringEquals", "aws:PrincipalOrgID"),
     "FunctionUrlAuthType": ("StringEquals", "lambda:FunctionUrlAuthType"),
     "InvokedViaFunctionUrl": ("Bool", "lambda:InvokedViaFunctionUrl"),
+}
+# What AddPermission takes: https://docs.aws.amazon.com/lambda/latest/api/API_AddPermission.html
+_FORMS = {
+    "Action": r"lambda:\*|lambda:[a-zA-Z]+|\*",
+    "Principal": r"\S+",
+    "SourceArn": r"arn:aws[a-zA-Z0-9-]*:[a-zA-Z0-9-]+:([a-z]{2}(-[a-z]+)+-\d)?:(\d{12})?:.*",
+    "SourceAccount": r"\d{12}",
+    "PrincipalOrgID": r"o-[a-z0-9]{10,32}",
+    "FunctionUrlAuthType": r"NONE|AWS_IAM",
 }
 
 
@@ -61,6 +71,10 @@ def permission(name: str, arn: str, properties: Mapping[str, Any]) -> iam.Policy
     known = {"Action", "FunctionName", "Principal", *_PERMISSION}
     if unknown := properties.keys() - known:
         raise TemplateError(f"{name}: {min(unknown)} is not understood here")
+    for element, form in _FORMS.items():
+        given = properties.get(element)
+        if given is not None and not (isinstance(given, str) and re.fullmatch(form, given)):
+            raise TemplateError(f"{name}: {element} {given!r} fails to satisfy pattern {form}")
     conditions: dict[str, dict[str, Any]] = {}
     for element, (operator, key) in _PERMISSION.items():
         if element in properties:
@@ -68,7 +82,7 @@ def permission(name: str, arn: str, properties: Mapping[str, Any]) -> iam.Policy
     statement = {
         "Sid": name,
         "Effect": "Allow",
-        "Principal": _principal(str(properties["Principal"])),
+        "Principal": _principal(properties["Principal"]),
         "Action": properties["Action"],
         "Resource": arn,
         "Condition": conditions,
