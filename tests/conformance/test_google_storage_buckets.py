@@ -163,6 +163,38 @@ def test_patch_changes_labels_versioning_and_access(lab: Lab, admin: Any) -> Non
     assert refused(moved) == (400, "invalid")
 
 
+def test_update_leaves_only_what_it_says(lab: Lab, admin: Any) -> None:
+    bucket(lab).iam_policy.grant("roles/storage.admin", "user:admin@acme.example")
+    body: dict[str, Any] = {"labels": {"a": "1"}, "versioning": {"enabled": True}}
+    admin.buckets().patch(bucket="acme-landing", body=body).execute()
+    changed = admin.buckets().update(bucket="acme-landing", body={"labels": {"b": "2"}}).execute()
+    assert (changed["labels"], "versioning" in changed) == ({"b": "2"}, False)
+    assert changed["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("acl", "uniform", "status"),
+    [
+        ("projectPrivate", False, 200),
+        ("publicRead", False, 405),
+        ("projectPrivate", True, 400),
+    ],
+)
+def test_predefined_acl_of_a_bucket_opens_nothing(
+    lab: Lab, admin: Any, acl: str, status: int, *, uniform: bool
+) -> None:
+    body = {
+        "name": "acme-fresh",
+        "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": uniform}},
+    }
+    request = admin.buckets().insert(project="acme", body=body, predefinedAcl=acl)
+    if status == 200:
+        request.execute()
+    else:
+        assert refused(request)[0] == status
+    assert (lab.world.google.bucket("acme-fresh") is not None) is (status == 200)
+
+
 def test_bucket_that_holds_objects_is_not_deleted(lab: Lab, admin: Any) -> None:
     bucket(lab).iam_policy.grant("roles/storage.admin", "user:admin@acme.example")
     assert put(lab, "x", whole_token(lab)).status == 200

@@ -272,7 +272,8 @@ def test_upload_that_google_refuses_is_refused(
 
 def test_predefined_acl_is_not_served_where_access_is_not_uniform(lab: Lab, token: str) -> None:
     bucket(lab).iam_configuration.uniform_bucket_level_access.enabled = False
-    assert refusal(put(lab, "x", token, predefinedAcl="private"))[0] == 405
+    assert refusal(put(lab, "x", token, predefinedAcl="publicRead"))[0] == 405
+    assert put(lab, "x", token, predefinedAcl="projectPrivate").status == 200
 
 
 def test_empty_acl_is_passed_over(lab: Lab, token: str) -> None:

@@ -19,7 +19,7 @@ from localcloud.google.storage.errors import (
     not_served,
 )
 from localcloud.google.storage.listing import name_before, token_after
-from localcloud.google.storage.metadata import STORAGE_CLASSES, read_resource
+from localcloud.google.storage.metadata import PROJECT_PRIVATE, STORAGE_CLASSES, read_resource
 from localcloud.google.storage.objects import max_results
 from localcloud.google.storage.preconditions import number
 from localcloud.google.storage.resources import (
@@ -94,7 +94,6 @@ def insert(call: Call) -> Response:
     """`buckets.insert` into a project."""
     project = _project(call)
     call.caller.require_of_project("storage.buckets.create", project)
-    _refuse_acls(call)
     resource = read_resource(call.request.body)
     name = resource.get("name")
     if not isinstance(name, str) or not _is_name(name):
@@ -114,6 +113,7 @@ def insert(call: Call) -> Response:
         iam_policy=_first_policy(found.project_id),
     )
     _apply(bucket, resource)
+    _refuse_acls(call, bucket)
     with world.lock:
         taken = world.google.bucket(name)
         if taken is not None:
@@ -123,12 +123,25 @@ def insert(call: Call) -> Response:
 
 
 def patch(call: Call) -> Response:
-    """`buckets.patch` and `buckets.update`: labels, versioning, class and access."""
+    """`buckets.patch`: what the body names of labels, versioning, class and access."""
+    return _changed(call, whole=False)
+
+
+def update(call: Call) -> Response:
+    """`buckets.update`: as the body has it; labels and versioning that it does not name go."""
+    return _changed(call, whole=True)
+
+
+def _changed(call: Call, *, whole: bool) -> Response:
     bucket = call.bucket
     for permission in ("storage.buckets.get", "storage.buckets.update"):
         call.caller.require(permission, bucket)
-    _refuse_acls(call)
+    _refuse_acls(call, bucket)
     resource = read_resource(call.request.body)
+    if whole:
+        resource = {"versioning": {"enabled": False}, **resource}
+        kept = resource.get("labels") or {}
+        resource["labels"] = {**dict.fromkeys(bucket.labels), **kept}
     if resource.get("location", bucket.location) != bucket.location:
         raise invalid("The location of a bucket cannot be changed.", "location")
     with call.caller.cloud.world.lock:
@@ -260,9 +273,18 @@ def _object(resource: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_acls(call: Call) -> None:
+def _refuse_acls(call: Call, bucket: Bucket) -> None:
+    """A new bucket is its project's and nobody else's: what asks for just that is passed over."""
+    uniform = bucket.iam_configuration.uniform_bucket_level_access.enabled
     for name in ("predefinedAcl", "predefinedDefaultObjectAcl"):
-        if call.query.get(name):
+        given = call.query.get(name)
+        if given and uniform:
+            raise invalid(
+                "Cannot use ACLs when uniform bucket-level access is enabled. Read more at "
+                "https://cloud.google.com/storage/docs/uniform-bucket-level-access",
+                name,
+            )
+        if given and given not in PROJECT_PRIVATE:
             raise not_served("access control lists")
 
 

@@ -53,7 +53,7 @@ SERVICE: Service[Handler] = Service(
         Route("POST", "/storage/v1/b", buckets.insert, "storage.buckets.create"),
         Route("GET", _B, buckets.get, "storage.buckets.get", scopes=READ),
         Route("PATCH", _B, buckets.patch, "storage.buckets.update", scopes=CONTROL),
-        Route("PUT", _B, buckets.patch, "storage.buckets.update", scopes=CONTROL),
+        Route("PUT", _B, buckets.update, "storage.buckets.update", scopes=CONTROL),
         Route("DELETE", _B, buckets.delete, "storage.buckets.delete"),
         Route(
             "GET",

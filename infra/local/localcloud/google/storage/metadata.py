@@ -29,6 +29,8 @@ STORAGE_CLASSES = frozenset(
         *("MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"),
     }
 )
+PROJECT_PRIVATE = ("projectPrivate", "bucketOwnerFullControl")
+"""Predefined access control lists that ask for what holds anyway: it is the project's."""
 _TEXTS = frozenset(
     {
         *("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage"),
@@ -110,7 +112,9 @@ def refuse_acl(bucket: Bucket) -> None:
 
 def refuse_parameters(query: Mapping[str, str], headers: Headers, bucket: Bucket) -> None:
     """Raise the refusal of a predefined ACL, a Cloud KMS key or a customer's own key."""
-    if query.get("predefinedAcl") or query.get("destinationPredefinedAcl"):
+    acl = query.get("predefinedAcl") or query.get("destinationPredefinedAcl")
+    uniform = bucket.iam_configuration.uniform_bucket_level_access.enabled
+    if acl and (uniform or acl not in PROJECT_PRIVATE):
         refuse_acl(bucket)
     if query.get("kmsKeyName") or query.get("destinationKmsKeyName"):
         raise invalid("The embedded cloud has no Cloud KMS keys.", "kmsKeyName")
