@@ -81,6 +81,8 @@ def test_update_leaves_only_what_it_says(lab: Lab, token: str) -> None:
         ({"metadata": {"a": "x" * 9000}}, 400),
         ({"metadata": []}, 400),
         ({"contentType": 5}, 400),
+        ({"customTime": "yesterday"}, 400),
+        ({"customTime": "2026-01-01T00:00:00"}, 400),
         ({"storageClass": "NEARLINE"}, 400),
         ({"acl": [{"entity": "allUsers"}]}, 400),
         ({"temporaryHold": True}, 405),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from localcloud.google.storage.errors import StorageError, invalid, not_served
@@ -78,6 +79,8 @@ def writable(resource: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
     fields = {name: _text(name, resource[name]) for name in _TEXTS if resource.get(name)}
     if fields.get("storageClass", "STANDARD") not in STORAGE_CLASSES:
         raise invalid("Invalid storage class.")
+    if "customTime" in fields:
+        _check_time(fields["customTime"])
     custom = _custom(resource.get("metadata"))
     return fields | ({"metadata": custom} if custom else {})
 
@@ -121,6 +124,15 @@ def refuse_parameters(query: Mapping[str, str], headers: Headers, bucket: Bucket
     own = ("X-Goog-Encryption-", "X-Goog-Copy-Source-Encryption-")
     if any(name.title().startswith(own) for name, _ in headers.fields):
         raise invalid("The embedded cloud does not serve customer-supplied encryption keys.")
+
+
+def _check_time(text: str) -> None:
+    try:
+        has_zone = datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        has_zone = False
+    if not has_zone:
+        raise invalid(f"Invalid value for: customTime: {text[:64]!r}", "customTime")
 
 
 def _custom(value: object) -> dict[str, str]:
