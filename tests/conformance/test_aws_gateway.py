@@ -184,6 +184,48 @@ def test_a_body_arrives_as_text_or_base64_by_its_type(
     assert arrived == body
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "arrives"),
+    [
+        ("application/x-www-form-urlencoded", b"a=b", "a=b"),
+        ("application/octet-stream", b"abc", "abc"),
+        ("application/json", b"\xff", "\ufffd"),
+        ("application/json", b"", None),
+    ],
+)
+def test_a_rest_api_takes_every_body_for_text(
+    cloud: Cloud, kind: str, body: bytes, arrives: str | None
+) -> None:
+    request = with_header(bare(rest_host(cloud), "POST", "/prod/open", body), "Content-Type", kind)
+    event = seen(cloud.router(request))["event"]
+    assert (event["body"], event["isBase64Encoded"]) == (arrives, False)
+
+
+def test_a_rest_api_sends_base64_out_as_it_is(cloud: Cloud) -> None:
+    text = base64.b64encode(b"\x00\xff").decode()
+    result = {"statusCode": 200, "body": text, "isBase64Encoded": True}
+    order = json.dumps({"do": "answer", "result": result}).encode()
+    answer = cloud.router(bare(rest_host(cloud), "POST", "/prod/open", order))
+    assert (answer.status, answer.body) == (200, text.encode())
+
+
+def test_a_function_outlives_its_first_credentials(cloud: Cloud) -> None:
+    def key() -> AccessKey:
+        found = cloud.accounts.find(seen(ordered(cloud, {}))["environment"]["AWS_ACCESS_KEY_ID"])
+        assert found is not None
+        return found
+
+    first = key()
+    try:
+        for hours, renewed in ((10, False), (11.5, True), (23, True)):
+            cloud.clock.skew = hours * 3600
+            now = key()
+            assert (now.id != first.id) is renewed
+            assert (now.expires or 0) > cloud.clock() + 3600
+    finally:
+        cloud.clock.skew = 0
+
+
 def test_the_functions_environment_is_lambdas_and_the_templates_alone(cloud: Cloud) -> None:
     answer = ordered(cloud, {})
     found = seen(answer)["environment"]

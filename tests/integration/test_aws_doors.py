@@ -107,6 +107,15 @@ def test_a_rest_api_answers_errors_as_problems(wide: Cloud, known: aws.Template)
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_rest_api_hands_a_form_over_as_text_and_it_is_read(
+    wide: Cloud, known: aws.Template
+) -> None:
+    url = f"https://{known.apis[0].rest_domain}/prod/v1/token"
+    form = {"grant_type": "none-such"}
+    answer = session(wide.network_environment).post(url, data=form, timeout=30)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
+
+
 def test_a_function_url_vends(wide: Cloud, known: aws.Template) -> None:
     url = f"https://{known.functions[0].url.domain}/v1/grants"
     answer = signed(wide, "GET", url, "lambda")

@@ -90,10 +90,18 @@ def test_what_the_function_writes_is_kept(cloud: Cloud) -> None:
     assert cloud.lambdas.log(cloud.lambdas.template.functions[0]).stat().st_size > 0
 
 
-def test_another_api_may_not_call_the_function(cloud: Cloud) -> None:
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "arn:aws:execute-api:us-east-1:444455556666:abcdefghij/$default/POST/v1/access-token",
+        # Whoever may make an API in the account may not write the function's events with it.
+        "arn:aws:execute-api:us-east-1:111122223333:abcdefghij/$default/POST/v1/access-token",
+        "arn:aws:execute-api:us-east-1:111122223333:abcdefghij/prod/GET/",
+    ],
+)
+def test_another_api_may_not_call_the_function(cloud: Cloud, theirs: str) -> None:
     assert cloud.lambdas is not None
     arn = cloud.lambdas.template.functions[0].arn
-    theirs = "arn:aws:execute-api:us-east-1:444455556666:abcdefghij/$default/POST/v1/access-token"
     with pytest.raises(BadResultError):
         require_permission(cloud.accounts, cloud.lambdas, arn, theirs)
 

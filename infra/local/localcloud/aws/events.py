@@ -119,7 +119,6 @@ def version_1(arrival: Arrival) -> dict[str, Any]:
     query: dict[str, list[str]] = {}
     for name, value in parse_qsl(request.query, keep_blank_values=True):
         query.setdefault(name, []).append(value)
-    body, encoded = _body(request)
     return {
         "resource": arrival.route,
         "path": path,
@@ -147,8 +146,9 @@ def version_1(arrival: Arrival) -> dict[str, Any]:
             "domainName": arrival.domain,
             "apiId": arrival.api_id,
         },
-        "body": body if request.body else None,
-        "isBase64Encoded": encoded,
+        # A REST API without binary media types takes every body for text.
+        "body": request.body.decode(errors="replace") or None,
+        "isBase64Encoded": False,
     }
 
 
@@ -159,7 +159,7 @@ def answer_2(payload: bytes) -> Response:
         return Response(200, json.dumps(result).encode(), (("Content-Type", "application/json"),))
     fields = [(k, str(v)) for k, v in _mapping(result, "headers").items()]
     fields += [("Set-Cookie", str(cookie)) for cookie in result.get("cookies") or []]
-    return _response(result, fields)
+    return _response(result, fields, binary=bool(result.get("isBase64Encoded")))
 
 
 def answer_1(payload: bytes) -> Response:
@@ -172,7 +172,8 @@ def answer_1(payload: bytes) -> Response:
     listed = {name.lower() for name in many}
     fields = [(k, str(v)) for k, v in single.items() if k.lower() not in listed]
     fields += [(k, str(v)) for k, values in many.items() for v in values]
-    return _response(result, fields)
+    # Without binary media types base64 goes out as it is, whatever isBase64Encoded says.
+    return _response(result, fields, binary=False)
 
 
 def _iam(arrival: Arrival, signed: Signed) -> dict[str, Any]:
@@ -271,12 +272,11 @@ def _mapping(result: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _response(result: dict[str, Any], fields: list[tuple[str, str]]) -> Response:
+def _response(result: dict[str, Any], fields: list[tuple[str, str]], *, binary: bool) -> Response:
     try:
         status = int(result["statusCode"])
         text = result.get("body") or ""
-        body = base64.b64decode(text, validate=True) if result.get("isBase64Encoded") else None
-        body = text.encode() if body is None else body
+        body = base64.b64decode(text, validate=True) if binary else text.encode()
     except (TypeError, ValueError, AttributeError, binascii.Error):
         raise BadResultError("statusCode or body is not usable") from None
     if not 100 <= status <= 599:  # noqa: PLR2004 - the range of HTTP statuses

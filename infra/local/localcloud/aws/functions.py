@@ -1,8 +1,9 @@
 """The Lambda functions of the template, each with a small pool of execution environments.
 
 A function's environment is what Lambda gives it and nothing of this machine's: the template's
-variables, the runtime's own, and real temporary credentials of the execution role. That role must
-trust Lambda, or nothing starts; without its logs: permissions what a function writes is lost. Where
+variables, the runtime's own, and real temporary credentials of the execution role, which are
+replaced, with the environment that holds them, an hour before they end. That role must trust
+Lambda, or nothing starts; without its logs: permissions what a function writes is lost. Where
 Lambda would start another environment, an invocation here waits for a free one.
 """
 
@@ -29,6 +30,7 @@ WORKERS = 2
 _LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
 # Lambda renews a function's credentials within twelve hours.
 _CREDENTIAL_SECONDS = 12 * 3600
+_RENEWED_BEFORE = 3600
 
 
 class Functions:
@@ -63,6 +65,8 @@ class Functions:
         # Seconds before each further try of an asynchronous invocation that failed.
         # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
         self.retry_seconds = (60.0, 120.0)
+        # By worker: when its credentials end, in epoch seconds.
+        self._ends: dict[Worker, float] = {}
         self._stopped = threading.Event()
         self._idle: dict[str, queue.LifoQueue[Worker]] = {}
         self._running = ExitStack()
@@ -106,6 +110,7 @@ class Functions:
         idle = self._idle[function.arn]
         worker = idle.get()
         try:
+            self._renew(function, worker)
             return worker.invoke(payload, arn, client_context)
         finally:
             idle.put(worker)
@@ -122,18 +127,27 @@ class Functions:
 
         threading.Thread(target=run, name=f"event-{function.name}", daemon=True).start()
 
+    def _renew(self, function: Function, worker: Worker) -> None:
+        """Start the environment anew if its credentials are near their end."""
+        now = self._accounts.clock()
+        if now >= self._ends[worker] - _RENEWED_BEFORE:
+            key = self._assumed(function)
+            self._ends[worker] = now + _CREDENTIAL_SECONDS
+            worker.restart(key.environment())
+
     def _worker(self, function: Function, binary: Path) -> Worker:
-        key = self._assumed(function)
+        now, key = self._accounts.clock(), self._assumed(function)
         worker = Worker(
             binary,
             function.handler,
             root=self._root,
-            environment={**self._environment(function), **key.environment(), **self._extra},
+            environment={**self._environment(function), **self._extra, **key.environment()},
             log=self.log(function) if self._may_log(function, key) else None,
             timeout=function.timeout,
         )
         self._running.callback(worker.stop)
         worker.start()
+        self._ends[worker] = now + _CREDENTIAL_SECONDS
         return worker
 
     def _assumed(self, function: Function) -> AccessKey:

@@ -139,6 +139,12 @@ class Worker:
             self._relay.server.stop()
             self._relay = None
 
+    def restart(self, variables: Mapping[str, str]) -> None:
+        """Start anew with other values of some variables."""
+        self.stop()
+        self._environment.update(variables)
+        self.start()
+
     def invoke(self, payload: bytes, arn: str, client_context: str = "") -> Outcome:
         """Run the handler once; a dead emulator is started anew and reported as a failure."""
         relay = self._relay
