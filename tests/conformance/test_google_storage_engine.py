@@ -540,3 +540,44 @@ def test_requests_of_one_session_wait_for_each_other() -> None:
         assert status.result() is None
     assert session.received == QUANTUM
     assert made == []
+
+
+@given(
+    size=st.integers(0, 4 * QUANTUM),
+    turns=st.lists(
+        st.tuples(
+            st.integers(0, 2),  # quanta that are sent again, though they are kept
+            st.integers(1, 3),  # quanta that are new
+            st.integers(0, 3 * QUANTUM),  # bytes after which the connection breaks
+            st.booleans(),  # whether the total is told early
+        ),
+        max_size=6,
+    ),
+)
+def test_whatever_breaks_on_the_way_the_object_is_what_was_sent(
+    size: int, turns: list[tuple[int, int, int, bool]]
+) -> None:
+    raw = bytes(index % 241 for index in range(size))
+    store = Store()
+    upload, made = opened(store)
+    session = store.sessions.find(upload, NOW)
+    for again, fresh, breaks, told in turns:
+        first = max(0, session.received - again * QUANTUM)
+        last = min(session.received + fresh * QUANTUM, size) - 1
+        if last + 1 == size or last < first:
+            break
+        sent = raw[first : last + 1]
+        before = session.received
+        try:
+            total = str(size) if told else "*"
+            cut = body(sent[:breaks], length=len(sent))
+            assert session.advance(f"bytes {first}-{last}/{total}", cut) is None
+        except BodyCutError:
+            assert breaks < len(sent)
+        assert session.received % QUANTUM == 0
+        assert before <= session.received <= max(before, first + breaks)
+        assert made == []
+    rest = raw[session.received :]
+    place = f"{session.received}-{size - 1}" if rest else "*"
+    assert session.advance(f"bytes {place}/{size}", body(rest)) is not None
+    assert made == [raw]
