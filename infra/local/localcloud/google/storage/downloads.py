@@ -30,7 +30,9 @@ def media(found: StoredObject, headers: Headers, *extra: tuple[str, str]) -> Res
 
     `extra` are the header fields that differ between the APIs (ETag, Content-Disposition).
     """
-    described = (*description(found), *extra)
+    # Text of an object's fields is UTF-8 on the wire, where a header otherwise has latin-1.
+    given = (*description(found), *extra)
+    described = tuple((name, value.encode().decode("latin-1")) for name, value in given)
     if _is_transcoded(found, headers):
         warning = ("Warning", "214 UploadServer gunzipped")
         return Response(200, b"", (*described, warning), _inflated(found))

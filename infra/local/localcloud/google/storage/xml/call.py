@@ -73,10 +73,12 @@ class Call:
             refuse_acl(self.bucket)
         refuse_parameters({}, headers, self.bucket)
         given: dict[str, Any] = {
-            field: headers.get(name) for name, field in _FIELDS.items() if headers.get(name)
+            field: _text(name, headers.get(name))
+            for name, field in _FIELDS.items()
+            if headers.get(name)
         }
         given["metadata"] = {
-            name[len(_CUSTOM) :].lower(): value
+            name[len(_CUSTOM) :].lower(): _text(name, value)
             for name, value in headers.fields
             if name.lower().startswith(_CUSTOM)
         }
@@ -117,6 +119,14 @@ def unsigned(text: str, name: str) -> int:
 
 class NotModifiedError(Exception):
     """The caller has this very object."""
+
+
+def _text(name: str, value: str) -> str:
+    """What a field says in UTF-8; the wire has read it as latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        raise XmlError("InvalidArgument", f"{name} is not UTF-8.") from None
 
 
 def _lists(field: str, etag: str) -> bool:

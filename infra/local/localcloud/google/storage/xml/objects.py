@@ -5,6 +5,7 @@ https://cloud.google.com/storage/docs/xml-api/reference-methods
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from localcloud.wire.web import Body
 
 _SOURCE = "X-Goog-Copy-Source"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEXT = ("Content-Type", "text/html; charset=UTF-8")
 
 
@@ -49,7 +51,10 @@ def get(call: Call) -> Response:
     if disposition:
         extra.append(("Content-Disposition", disposition))
     custom = found.fields.get("metadata", {})
-    extra += [(f"x-goog-meta-{name}", value) for name, value in custom.items()]
+    # A name that the JSON API took may be none that a header field can have.
+    extra += [
+        (f"x-goog-meta-{name}", value) for name, value in custom.items() if _TOKEN.fullmatch(name)
+    ]
     return media(found, headers, *extra)
 
 
