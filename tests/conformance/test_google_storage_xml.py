@@ -232,6 +232,37 @@ def test_a_copy_keeps_or_replaces_the_metadata(lab: Lab) -> None:
     assert error(stale) == (412, "PreconditionFailed")
 
 
+def test_what_either_api_wrote_the_other_can_change(lab: Lab) -> None:
+    found = lab.world.google.bucket("acme-landing")
+    assert found is not None
+    found.storage_class = "NEARLINE"
+    token = lab.access_token(scope=CLOUD_PLATFORM)
+    put(lab, "put", b"x", token)
+    put(lab, "copied", b"", token, x_goog_copy_source="acme-landing/put")
+    upload = Upload(lab, token, "parts")
+    upload.put(1, b"x")
+    assert upload.complete(1).status == 200
+    for name in ("put", "copied", "parts"):
+        url = f"{HOST}/storage/v1/b/acme-landing/o/{name}"
+        changed = lab.call("PATCH", url, {"contentType": "text/csv"}, token)
+        assert changed.status == 200, changed.body
+        assert json.loads(changed.body)["storageClass"] == "NEARLINE"
+        told = fields(lab.call("HEAD", f"{BUCKET}/{name}", token=token))
+        assert (told["content-type"], told["x-goog-metageneration"]) == ("text/csv", "2")
+        assert told["x-goog-storage-class"] == "NEARLINE"
+    copied = put(
+        lab,
+        "cold",
+        b"",
+        token,
+        x_goog_copy_source="acme-landing/put",
+        x_goog_storage_class="COLDLINE",
+    )
+    assert copied.status == 200
+    told = fields(lab.call("HEAD", f"{BUCKET}/cold", token=token))
+    assert (told["content-type"], told["x-goog-storage-class"]) == ("text/csv", "COLDLINE")
+
+
 # --- listings ------------------------------------------------------------------------------
 
 

@@ -67,7 +67,7 @@ class Call:
         return unsigned(self.query.get(name, str(default)), name)
 
     def fields(self) -> dict[str, Any]:
-        """The fields of an object that the header sets; raises the 400 of what cannot be."""
+        """The fields of a new object that the header sets; raises the 400 of what cannot be."""
         headers = self.request.headers
         if headers.get("X-Goog-Acl"):
             refuse_acl(self.bucket)
@@ -82,7 +82,7 @@ class Call:
             for name, value in headers.fields
             if name.lower().startswith(_CUSTOM)
         }
-        return writable(given, self.bucket)
+        return {"storageClass": self.bucket.storage_class} | writable(given, self.bucket)
 
 
 def preconditions(headers: Headers, prefix: str = "X-Goog-If-") -> Preconditions:

@@ -100,5 +100,5 @@ def _entry(found: StoredObject, encode: Callable[[str], str]) -> list[Element]:
         ("LastModified", timestamp(found.updated)),
         ("ETag", entity_tag(found)),
         ("Size", found.content.size),
-        ("StorageClass", str(found.fields.get("storageClass", "STANDARD"))),
+        ("StorageClass", found.fields["storageClass"]),
     ]

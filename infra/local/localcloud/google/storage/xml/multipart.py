@@ -69,7 +69,7 @@ def list_parts(call: Call) -> Response:
         ("Bucket", upload.bucket.name),
         ("Key", upload.name),
         ("UploadId", upload.id),
-        ("StorageClass", str(upload.fields.get("storageClass", "STANDARD"))),
+        ("StorageClass", upload.fields["storageClass"]),
         ("PartNumberMarker", marker),
     ]
     if shown:
@@ -160,7 +160,7 @@ def _begun(upload: Upload) -> list[Element]:
     return [
         ("Key", upload.name),
         ("UploadId", upload.id),
-        ("StorageClass", str(upload.fields.get("storageClass", "STANDARD"))),
+        ("StorageClass", upload.fields["storageClass"]),
         ("Initiated", timestamp(upload.initiated)),
     ]
 

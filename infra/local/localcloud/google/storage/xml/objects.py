@@ -113,6 +113,7 @@ def hash_fields(content: Content) -> list[tuple[str, str]]:
 
 
 def _numbers(made: StoredObject) -> list[tuple[str, str]]:
+    """What a writer is told of the object it made."""
     return [
         field
         for field in description(made)
@@ -128,7 +129,8 @@ def _copy(call: Call) -> Response:
         raise XmlError("InvalidArgument", f"Unknown metadata directive: {directive[:32]}")
     object_name(call.name)
     given = call.fields()
-    fields = given if directive == "REPLACE" else {**found.fields, **_class_of(given)}
+    kept = {**found.fields, "storageClass": given["storageClass"]}
+    fields = given if directive == "REPLACE" else kept
     draft = Draft(found.content, fields, found.components)
     made = publish(call, draft, preconditions(headers))
     answer = document(
@@ -155,10 +157,6 @@ def _source(call: Call) -> StoredObject:
     except NotModifiedError:
         raise XmlError("PreconditionFailed", f"{_SOURCE}-If-None-Match") from None
     return found
-
-
-def _class_of(given: dict[str, object]) -> dict[str, object]:
-    return {name: given[name] for name in ("storageClass",) if name in given}
 
 
 def _pieces(body: Body) -> Iterator[bytes]:
