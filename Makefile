@@ -23,7 +23,7 @@ up: setup ## the embedded cloud and both functions, until Ctrl-C [WORLD=file]
 	@$(RUN)tokenvend local up $(if $(WORLD),--world $(WORLD))
 
 test: setup ## the whole suite
-	@$(RUN)pytest
+	@$(RUN)pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: setup ## the properties with 100,000 examples each
 	@HYPOTHESIS_PROFILE=long $(RUN)pytest -m hypothesis
