@@ -410,11 +410,22 @@ def test_parts_that_do_not_fit_are_refused_and_the_upload_goes_on(lab: Lab) -> N
     assert upload.complete(1, 2).status == 200
 
 
-def test_a_precondition_on_a_multipart_upload_is_refused_rather_than_passed_over(lab: Lab) -> None:
+def test_a_condition_that_google_passes_over_is_refused(lab: Lab) -> None:
     token = lab.access_token()
+    put(lab, "x", b"kept", token)
+    upload = Upload(lab, token)
     once = {"x_goog_if_generation_match": "0"}
-    refused = lab.call("POST", f"{BUCKET}/x?uploads", b"", token, **once)
-    assert error(refused) == (400, "InvalidArgument")
+    # https://cloud.google.com/storage/docs/request-preconditions: for requests that retrieve data.
+    absent = {"If_None_Match": "*"}
+    for refused in (
+        lab.call("POST", f"{BUCKET}/x?uploads", b"", token, **once),
+        upload.put(1, b"x", **once),
+        put(lab, "x", b"lost", token, **absent),
+        put(lab, "x", b"", token, x_goog_copy_source="acme-landing/x", **absent),
+        lab.call("DELETE", f"{BUCKET}/x", token=token, If_Match='"other"'),
+    ):
+        assert error(refused) == (400, "InvalidArgument")
+    assert content(lab.call("GET", f"{BUCKET}/x", token=token)) == b"kept"
 
 
 def test_uploads_in_the_making_are_listed_page_by_page(lab: Lab) -> None:

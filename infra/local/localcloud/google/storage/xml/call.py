@@ -110,6 +110,16 @@ def require_validators(headers: Headers, found: StoredObject, etag: str, prefix:
         raise NotModifiedError
 
 
+def refuse_conditions(headers: Headers, *prefixes: str) -> None:
+    """Raise the 400 of a condition of these kinds, which Google does not hold such a request to.
+
+    To pass it over would overwrite or delete what the caller meant to keep.
+    """
+    for name, _ in headers.fields:
+        if name.lower().startswith(prefixes):
+            raise XmlError("InvalidArgument", f"{name} is no condition of such a request.")
+
+
 def unsigned(text: str, name: str) -> int:
     """The number that a field or parameter says; raises the 400 of any other text."""
     if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS:

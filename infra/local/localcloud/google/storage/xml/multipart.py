@@ -13,6 +13,7 @@ from localcloud.google.storage.content import concatenate
 from localcloud.google.storage.metadata import object_name
 from localcloud.google.storage.resources import timestamp
 from localcloud.google.storage.store import Draft
+from localcloud.google.storage.xml.call import refuse_conditions
 from localcloud.google.storage.xml.documents import (
     MULTIPART,
     Element,
@@ -33,7 +34,7 @@ PAGE = 1000
 def initiate(call: Call) -> Response:
     """`POST ?uploads`: an upload, whose object will have this request's fields."""
     call.caller.require("storage.objects.create", call.bucket, call.name)
-    _refuse_conditions(call)
+    refuse_conditions(call.request.headers, "if-", "x-goog-if-")
     upload = Upload(call.bucket, object_name(call.name), call.fields(), call.now)
     call.uploads.open(upload)
     return document(
@@ -49,7 +50,7 @@ def put_part(call: Call) -> Response:
     """`PUT ?partNumber&uploadId`: one part, in place of an earlier one of its number."""
     call.caller.require("storage.objects.create", call.bucket, call.name)
     upload = _upload(call)
-    _refuse_conditions(call)
+    refuse_conditions(call.request.headers, "if-", "x-goog-if-")
     number = call.number("partNumber", 0)
     if not 1 <= number <= MAX_PARTS:
         raise XmlError("InvalidArgument", f"Part number must be from 1 to {MAX_PARTS}.")
@@ -83,7 +84,7 @@ def complete(call: Call) -> Response:
     """`POST ?uploadId`: the named parts become the object, the others go."""
     call.caller.require("storage.objects.create", call.bucket, call.name)
     upload = _upload(call)
-    _refuse_conditions(call)
+    refuse_conditions(call.request.headers, "if-", "x-goog-if-")
     parsed = read_document(call.request.body, "CompleteMultipartUpload")
     wanted = []
     for element in parsed.iterfind("Part"):
@@ -163,9 +164,3 @@ def _begun(upload: Upload) -> list[Element]:
         ("StorageClass", upload.fields["storageClass"]),
         ("Initiated", timestamp(upload.initiated)),
     ]
-
-
-def _refuse_conditions(call: Call) -> None:
-    for name, _ in call.request.headers.fields:
-        if name.lower().startswith(("x-goog-if-", "if-")):
-            raise XmlError("InvalidArgument", f"{name} is not supported by multipart uploads.")

@@ -20,6 +20,7 @@ from localcloud.google.storage.store import Draft, StoredObject, Terms
 from localcloud.google.storage.xml.call import (
     NotModifiedError,
     preconditions,
+    refuse_conditions,
     require_validators,
     unsigned,
 )
@@ -63,6 +64,7 @@ def put(call: Call) -> Response:
     if call.request.headers.get(_SOURCE):
         return _copy(call)
     object_name(call.name)
+    refuse_conditions(call.request.headers, "if-")
     fields = call.fields()
     made = publish(call, Draft(content_of(call), fields), preconditions(call.request.headers))
     return Response(200, b"", (_TEXT, ("ETag", entity_tag(made)), *_numbers(made)))
@@ -71,11 +73,7 @@ def put(call: Call) -> Response:
 def delete(call: Call) -> Response:
     """`DELETE OBJECT`, or one generation of it."""
     bucket, name = call.bucket, call.name
-    found = call.store.get(bucket.name, name, call.generation)
-    try:
-        require_validators(call.request.headers, found, entity_tag(found))
-    except NotModifiedError:
-        raise XmlError("PreconditionFailed", "If-None-Match") from None
+    refuse_conditions(call.request.headers, "if-")
     terms = Terms(preconditions(call.request.headers), versioned=bucket.versioning.enabled)
     call.store.delete(bucket.name, name, call.now, terms, call.generation)
     return Response(204)
@@ -124,6 +122,7 @@ def _numbers(made: StoredObject) -> list[tuple[str, str]]:
 def _copy(call: Call) -> Response:
     headers = call.request.headers
     found = _source(call)
+    refuse_conditions(headers, "if-")
     directive = headers.get("X-Goog-Metadata-Directive", "COPY").upper()
     if directive not in ("COPY", "REPLACE"):
         raise XmlError("InvalidArgument", f"Unknown metadata directive: {directive[:32]}")
