@@ -236,6 +236,34 @@ def test_a_key_that_nobody_fills_in_does_not_hide_a_condition_that_fails() -> No
         assert decide(question, allow(), deny(Condition=condition))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Condition": {"StringNotEquals": {"aws:userid": "${aws:username}"}}},
+        {"Condition": {"StringNotLike": {"aws:userid": ["b", "${aws:username}*"]}}},
+        {"Condition": {"ArnNotLike": {"aws:PrincipalArn": "role/other"}}},
+    ],
+    ids=str,
+)
+def test_nothing_is_allowed_for_being_unlike_what_nothing_is_like(
+    statement: dict[str, Any],
+) -> None:
+    question = asked(aws__userid=("a",), aws__principalarn=(ROLE,))
+    assert not decide(question, allow(**statement))
+    assert not decide(question, allow(), deny(**statement))
+    # Nor for not being what a variable without a value leaves out.
+    rest = {"Action": "*", "NotResource": f"{FUNCTION}:${{aws:username}}"}
+    assert not decide(question, {"Effect": "Allow", **rest})
+    assert not decide(question, allow(), {"Effect": "Deny", **rest})
+    ann = asked(aws__userid=("a",), aws__username=("ann",))
+    assert decide(ann, {"Effect": "Allow", **rest})
+
+
+def test_a_value_that_is_equal_ends_a_negation_whatever_stands_beside_it() -> None:
+    unlike = {"StringNotEquals": {"aws:userid": ["a", "${aws:username}"]}}
+    assert decide(asked(aws__userid=("a",)), allow(), deny(Condition=unlike))
+
+
 # --- evaluation ---------------------------------------------------------------------------------
 
 

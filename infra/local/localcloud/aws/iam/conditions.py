@@ -2,7 +2,8 @@
 
 Every operator of AWS is here; any other is refused when the policy is read, as IAM refuses it. A
 key that this cloud does not fill in is not taken for absent: a comparison with it decides nothing,
-so that no Allow depends on it, and the log says so.
+so that no Allow depends on it, and the log says so. The same goes for a negation of what equals
+nothing: a variable without a value, an ARN that is none.
 Specification: "IAM JSON policy elements: Condition operators", IAM User Guide.
 """
 
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
-from localcloud.aws.iam.patterns import Context, expanded, matches, matches_arn
+from localcloud.aws.iam.patterns import Context, expanded, is_arn, matches, matches_arn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 type _Compare = Callable[[str, str, Context], bool]
 
 
-class UnmodelledKeyError(LookupError):
-    """A condition asks for a key that this cloud does not fill in; the text names it."""
+class UndecidedError(LookupError):
+    """A condition asks for what this cloud does not know; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,11 @@ class Condition:
     values: tuple[str, ...]
 
     def holds(self, context: Context, modelled: Callable[[str], bool]) -> bool:
-        """Whether the request meets it; raises UnmodelledKeyError."""
+        """Whether the request meets it; raises UndecidedError."""
         key = self.key.lower()
         found = context.get(key)
         if found is None and not modelled(key):
-            raise UnmodelledKeyError(self.key)
+            raise UndecidedError(self.key)
         quantifier, base, if_exists = _parts(self.operator)
         if base == "Null":
             return any((found is None) == (value.lower() == "true") for value in self.values)
@@ -54,7 +55,17 @@ class Condition:
         def one(value: str) -> bool:
             return negated != any(compare(value, wanted, context) for wanted in self.values)
 
-        return any(map(one, found)) if quantifier == _ANY else all(map(one, found))
+        held = any(map(one, found)) if quantifier == _ANY else all(map(one, found))
+        empty = [wanted for wanted in self.values if not self._is_some(wanted, context)]
+        if held and negated and empty:
+            raise UndecidedError(empty[0])
+        return held
+
+    def _is_some(self, wanted: str, context: Context) -> bool:
+        """Whether anything at all could equal this text."""
+        if "Arn" in self.operator and not is_arn(wanted):
+            return False
+        return expanded(wanted, context) is not None
 
 
 def is_operator(name: str) -> bool:

@@ -21,6 +21,7 @@ type Context = Mapping[str, Values]
 
 _PIECE = re.compile(r"\$\{([^{}]*)\}|\*|\?|[^*?$]+|\$")
 _DEFAULT = re.compile(r"\s*([^,\s]+)\s*,\s*'([^']*)'\s*")
+_ARN_PARTS = 6
 _LITERAL = {"*", "?", "$"}
 
 
@@ -51,10 +52,15 @@ def matches_resource(pattern: str, arn: str, context: Context) -> bool:
 def matches_arn(pattern: str, arn: str, context: Context) -> bool:
     """ArnLike and ArnEquals: each of the six parts by itself, whose last may hold colons."""
     wanted, given = _segments(pattern), arn.split(":", 5)
-    if len(wanted) < 6 or len(given) != 6:  # noqa: PLR2004 - the parts of an ARN
+    if len(wanted) < _ARN_PARTS or len(given) != _ARN_PARTS:
         return False
     parts = [*wanted[:5], ":".join(wanted[5:])]
     return all(matches(part, value, context) for part, value in zip(parts, given, strict=True))
+
+
+def is_arn(pattern: str) -> bool:
+    """Whether a pattern has all the parts of an ARN."""
+    return len(_segments(pattern)) >= _ARN_PARTS
 
 
 def expanded(text: str, context: Context) -> str | None:

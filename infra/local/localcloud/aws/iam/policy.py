@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.iam.conditions import Condition, UnmodelledKeyError, is_operator, is_value
-from localcloud.aws.iam.patterns import matches, matches_resource, without_variables
+from localcloud.aws.iam.conditions import Condition, UndecidedError, is_operator, is_value
+from localcloud.aws.iam.patterns import expanded, matches, matches_resource, without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,8 +76,11 @@ class Statement:
         )
         if named == self.not_actions:
             return False
-        found = any(matches_resource(r, asked.resource, asked.context) for r in self.resources)
-        return found != self.not_resources
+        if any(matches_resource(r, asked.resource, asked.context) for r in self.resources):
+            return not self.not_resources
+        # What a variable without a value leaves out is not known.
+        known = all(expanded(each, asked.context) is not None for each in self.resources)
+        return self.not_resources and (known or not self.allows)
 
     def _names(self, requester: Requester) -> Reach:
         if self.principals is None:
@@ -90,7 +93,7 @@ class Statement:
             try:
                 if not each.holds(asked.context, asked.modelled):
                     return False
-            except UnmodelledKeyError as key:
+            except UndecidedError as key:
                 unknown.append(str(key))
         if not unknown:
             return True
