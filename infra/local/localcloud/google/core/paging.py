@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcloud.google.core.errors import invalid_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def page[T](
@@ -34,6 +34,26 @@ def page[T](
         return here, ""
     text = json.dumps([of, key(here[-1])])
     return here, base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def listed[T](
+    field: str,
+    items: Iterable[T],
+    key: Callable[[T], str],
+    shown: Callable[[T], Any],
+    *,
+    of: str,
+    query: Mapping[str, Any],
+    sizes: tuple[int, int],
+) -> dict[str, Any]:
+    """A list method's answer for a query's page_size and page_token.
+
+    `sizes`: how many items a page has by default, and at most.
+    """
+    size = page_size(query.get("page_size"), *sizes)
+    here, token = page(items, key, of, size, query.get("page_token", ""))
+    answer: dict[str, Any] = {field: [shown(item) for item in here]} if here else {}
+    return answer | ({"nextPageToken": token} if token else {})
 
 
 def page_size(given: int | None, default: int, most: int) -> int:

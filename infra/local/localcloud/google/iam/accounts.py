@@ -23,7 +23,7 @@ from localcloud.google.core.errors import (
 )
 from localcloud.google.core.masks import masked
 from localcloud.google.core.messages import BOOL, BYTES, INT32, STRING, message
-from localcloud.google.core.paging import page, page_size
+from localcloud.google.core.paging import listed
 from localcloud.google.iam.deletion import KEPT_SECONDS, expired
 from localcloud.wire.routes import Route, Unserved
 from localcloud.world import ServiceAccount
@@ -104,15 +104,15 @@ def list_(call: Call) -> Answer:
     """The accounts of the project."""
     query = call.arguments(page_size=INT32, page_token=STRING)
     project = _project(call)
-    here, token = page(
+    return listed(
+        "accounts",
         _of(call.google, project),
         lambda account: account.email,
-        project.project_id,
-        page_size(query.get("page_size"), 20, 100),
-        query.get("page_token", ""),
+        shown,
+        of=project.project_id,
+        query=query,
+        sizes=(20, 100),
     )
-    answer: dict[str, Any] = {"accounts": [shown(account) for account in here]} if here else {}
-    return answer | ({"nextPageToken": token} if token else {})
 
 
 def patch(call: Call) -> Answer:

@@ -17,7 +17,7 @@ from localcloud.google.core.errors import (
 )
 from localcloud.google.core.masks import masked
 from localcloud.google.core.messages import ANY, BOOL, INT32, STRING
-from localcloud.google.core.paging import page, page_size
+from localcloud.google.core.paging import listed
 from localcloud.google.iam import deletion, operations
 from localcloud.wire.routes import Route, Unserved
 from localcloud.world import WorkloadIdentityPool
@@ -43,8 +43,7 @@ MUTABLE = ("display_name", "description", "disabled")
 LIST = {"page_size": INT32, "page_token": STRING, "show_deleted": BOOL}
 MAX_DISPLAY_NAME = 32
 MAX_DESCRIPTION = 256
-DEFAULT_PAGE = 50
-MAX_PAGE = 1000
+PAGE_SIZES = (50, 1000)
 _ID = re.compile("[a-z0-9-]{4,32}")
 
 
@@ -81,15 +80,15 @@ def list_(call: Call) -> Answer:
         for pool in call.google.workload_identity_pools
         if pool.name.startswith(f"{parent}/") and (deleted or pool.state != "DELETED")
     ]
-    here, token = page(
+    return listed(
+        "workloadIdentityPools",
         pools,
         lambda pool: pool.name,
-        f"{parent} {deleted}",
-        page_size(query.get("page_size"), DEFAULT_PAGE, MAX_PAGE),
-        query.get("page_token", ""),
+        operations.shown,
+        of=f"{parent} {deleted}",
+        query=query,
+        sizes=PAGE_SIZES,
     )
-    answer: dict[str, Any] = {"workloadIdentityPools": [operations.shown(pool) for pool in here]}
-    return (answer if here else {}) | ({"nextPageToken": token} if token else {})
 
 
 def patch(call: Call) -> Answer:

@@ -16,7 +16,7 @@ from localcloud.google.core.errors import (
 )
 from localcloud.google.core.masks import masked
 from localcloud.google.core.messages import ANY, BOOL, STRING, message, repeated, string_map
-from localcloud.google.core.paging import page, page_size
+from localcloud.google.core.paging import listed
 from localcloud.google.iam import deletion, operations, pools
 from localcloud.google.iam.provider_rules import check_provider
 from localcloud.wire.routes import Route, Unserved
@@ -87,15 +87,15 @@ def list_(call: Call) -> Answer:
         for provider in call.google.workload_identity_pool_providers
         if provider.pool == pool.name and (deleted or provider.state != "DELETED")
     ]
-    here, token = page(
+    return listed(
+        "workloadIdentityPoolProviders",
         providers,
         lambda provider: provider.name,
-        f"{pool.name} {deleted}",
-        page_size(query.get("page_size"), pools.DEFAULT_PAGE, pools.MAX_PAGE),
-        query.get("page_token", ""),
+        operations.shown,
+        of=f"{pool.name} {deleted}",
+        query=query,
+        sizes=pools.PAGE_SIZES,
     )
-    answer: dict[str, Any] = {"workloadIdentityPoolProviders": [operations.shown(p) for p in here]}
-    return (answer if here else {}) | ({"nextPageToken": token} if token else {})
 
 
 def patch(call: Call) -> Answer:

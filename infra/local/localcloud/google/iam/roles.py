@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud.google.core.errors import GoogleError
 from localcloud.google.core.iam import ROLES, Role
 from localcloud.google.core.messages import BOOL, INT32, STRING, enum
-from localcloud.google.core.paging import page, page_size
+from localcloud.google.core.paging import listed
 from localcloud.wire.routes import Route, Unserved
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ def list_(call: Call) -> Answer:
         parent=STRING,
         show_deleted=BOOL,
     )
-    here, token = page(
+    full = query.get("view") == "FULL"
+    return listed(
+        "roles",
         ROLES.values(),
         lambda role: role.name,
-        "roles",
-        page_size(query.get("page_size"), 300, 1000),
-        query.get("page_token", ""),
+        lambda role: _shown(role, full=full),
+        of="roles",
+        query=query,
+        sizes=(300, 1000),
     )
-    full = query.get("view") == "FULL"
-    answer: dict[str, Any] = {"roles": [_shown(role, full=full) for role in here]}
-    return answer | ({"nextPageToken": token} if token else {})
 
 
 def get(call: Call) -> Answer:
