@@ -442,3 +442,23 @@ def test_everybody_but_somebody_is_never_whom_a_role_trusts() -> None:
         statement = {"Effect": effect, "NotPrincipal": {"AWS": OTHER}, "Action": "sts:AssumeRole"}
         with pytest.raises(iam.PolicyError, match="never NotPrincipal"):
             policy(statement, resource=True, trust=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "resource"),
+    [
+        ("AmazonAPIGatewayInvokeFullAccess", "execute-api:Invoke", "arn:aws:execute-api:r:1:a/b/c"),
+        ("service-role/AWSLambdaRole", INVOKE, FUNCTION),
+        ("service-role/AWSLambdaVPCAccessExecutionRole", "logs:PutLogEvents", "arn:aws:logs:r:1:x"),
+        ("AmazonSSMManagedInstanceCore", "ssm:GetParameter", "arn:aws:ssm:r:1:parameter/x"),
+        ("AmazonSSMReadOnlyAccess", "ssm:GetParameter", "arn:aws:ssm:r:1:parameter/x"),
+    ],
+)
+def test_a_managed_policy_allows_what_awss_reference_lists(
+    name: str, action: str, resource: str
+) -> None:
+    arn = f"arn:aws:iam::aws:policy/{name}"
+    managed = [iam.read(iam.AWS_MANAGED[arn], arn)]
+    for asked_for, allowed in ((action, True), ("iam:PassRole", False), ("s3:GetObject", False)):
+        question = asked(asked_for, resource)
+        assert iam.evaluate(question, identity=managed, account=ACCOUNT).allowed is allowed

@@ -228,6 +228,24 @@ def test_no_session_tag_imitates_one_of_awss_own(lab: Lab, key: str) -> None:
     assert (answer.status, code(answer)) == (400, "InvalidParameterValue")
 
 
+def test_an_identitys_own_tags_count_until_the_session_brings_another_value(lab: Lab) -> None:
+    operator, role = lab.accounts.user("operator"), lab.accounts.role("etl")
+    user = lab.accounts.aws.user("operator")
+    assert role is not None
+    assert user is not None
+    trusting(lab, {"StringEquals": {"aws:PrincipalTag/team": "data"}})
+    allow = {"Effect": "Allow", "Action": "sts:*", "Resource": "*"}
+    role.policies[0].policy_document["Statement"].append(allow)
+    assert code(assume(lab, operator)) == "AccessDenied"
+    user.tags = {"Team": "data"}
+    assert assume(lab, operator).status == 200
+    role.tags = {"team": "data"}
+    assert assume(lab, lab.accounts.session("etl", "s")).status == 200
+    arn = f"arn:aws:iam::{ACCOUNT}:role/etl"
+    other = lab.accounts.issue(arn, "s", tags={"TEAM": "other"})
+    assert code(assume(lab, other)) == "AccessDenied"
+
+
 def test_a_user_gets_a_session_token_that_signs_as_the_user(lab: Lab) -> None:
     operator = lab.accounts.user("operator")
     target = "/?Action=GetSessionToken&Version=2011-06-15&DurationSeconds=900"

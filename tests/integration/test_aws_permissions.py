@@ -7,6 +7,7 @@ test looks at the template: `tests/mutants` takes each permission away, and one 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,13 +15,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from localcloud.aws.authorization import DeniedError, Question, authorize, authorize_service
 from localcloud.aws.events import BadResultError
-from localcloud.aws.integration import require_permission
+from localcloud.aws.integration import INVOKE, require_permission
 from localcloud.cloud import POLICY, POLICY_ON_AWS, ROOT, Cloud, CloudError
 from localcloud.wire.web import Headers, Request
 from localcloud.world import World
 from tests.callers import Caller, session
-from tests.conformance.aws_lab import permit
+from tests.conformance.aws_lab import permit, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +106,37 @@ def test_another_api_may_not_call_the_function(cloud: Cloud, theirs: str) -> Non
     arn = cloud.lambdas.template.functions[0].arn
     with pytest.raises(BadResultError):
         require_permission(cloud.accounts, cloud.lambdas, arn, theirs)
+
+
+def test_api_gateway_may_call_the_function_and_do_nothing_else_with_it(cloud: Cloud) -> None:
+    assert cloud.lambdas is not None
+    template = cloud.lambdas.template
+    (function,), api = template.functions, template.apis[0].domain.partition(".")[0]
+    source = f"arn:aws:execute-api:us-east-1:111122223333:{api}/$default/GET/healthz"
+    for action, allowed in ((INVOKE, True), ("lambda:UpdateFunctionCode", False)):
+        keys, policies = {"aws:SourceArn": (source,)}, function.policies[""]
+        question = Question(action, function.arn, keys, policies)
+        with nullcontext() if allowed else pytest.raises(DeniedError):
+            authorize_service(cloud.accounts, "apigateway.amazonaws.com", question)
+
+
+def test_the_functions_own_keys_open_no_door_to_the_function(cloud: Cloud) -> None:
+    assert cloud.lambdas is not None
+    key = cloud.accounts.session("tokenvend", "test")
+    host = str(cloud.endpoints["aws"]).removeprefix("https://")
+    by_gateway = signed(key, "/v1/grants", method="GET", host=host, service="execute-api")
+    name = cloud.lambdas.template.functions[0].name
+    target = f"/2015-03-31/functions/{name}/invocations"
+    by_lambda = signed(key, target, host="lambda.us-east-1.amazonaws.com", service="lambda")
+    assert [cloud.router(each).status for each in (by_gateway, by_lambda)] == [403, 403]
+
+
+@pytest.mark.parametrize("action", ["ssm:PutParameter", "ssm:DeleteParameter"])
+def test_the_function_cannot_write_its_own_policy(cloud: Cloud, action: str) -> None:
+    key = cloud.accounts.session("tokenvend", "test")
+    authorize(cloud.accounts, key, Question("ssm:GetParameter", PARAMETER))
+    with pytest.raises(DeniedError):
+        authorize(cloud.accounts, key, Question(action, PARAMETER))
 
 
 def test_the_function_reads_its_policy_and_vends_by_it(cloud: Cloud) -> None:

@@ -157,15 +157,18 @@ class Accounts:
         """The ARN of a user of this account."""
         return f"arn:aws:iam::{self.aws.account}:user{user.path}{user.user_name}"
 
-    def policies(self, principal: Principal) -> list[iam.Policy]:
-        """What an identity's own policies say; none for one that has been deleted."""
+    def identity(self, principal: Principal) -> AwsUser | AwsRole | None:
+        """The user or role behind a principal; None for a deleted or a foreign one."""
         if principal.account != self.aws.account:
-            return []
+            return None
         if principal.role:
-            role = self.role_of(principal.role_arn)
-            return _policies(role) if role else []
-        user = self.aws.user(principal.arn.rpartition("/")[2])
-        return _policies(user) if user else []
+            return self.role_of(principal.role_arn)
+        return self.aws.user(principal.arn.rpartition("/")[2])
+
+    def policies(self, principal: Principal) -> list[iam.Policy]:
+        """What an identity's own policies say."""
+        identity = self.identity(principal)
+        return _policies(identity) if identity else []
 
     def issued(self) -> list[AccessKey]:
         """Every key that was issued and is not forgotten."""

@@ -144,7 +144,9 @@ def _of_principal(accounts: Accounts, key: AccessKey) -> dict[str, tuple[str, ..
         found["aws:tokenissuetime"] = (_iso(key.issued),)
     if who.source_identity:
         found["aws:sourceidentity"] = (who.source_identity,)
-    for name, value in who.tags.items():
+    identity = accounts.identity(who)
+    # A session's own tag takes the place of its role's.
+    for name, value in [*(identity.tags.items() if identity else ()), *who.tags.items()]:
         found[f"aws:principaltag/{name}".lower()] = (value,)
     return found
 

@@ -19,21 +19,23 @@ class AwsPolicy:
 
 @dataclass
 class AwsUser:
-    """An IAM user; `path` begins and ends with a slash."""
+    """An IAM user; `path` begins and ends with a slash, `tags` are its own, by their keys."""
 
     user_name: str
     path: str = "/"
+    tags: dict[str, str] = field(default_factory=dict)
     policies: list[AwsPolicy] = field(default_factory=list)
     managed_policy_arns: list[str] = field(default_factory=list)
 
 
 @dataclass
 class AwsRole:
-    """An IAM role; `max_session_duration` in seconds."""
+    """An IAM role; `max_session_duration` in seconds, `tags` as a user's."""
 
     role_name: str
     assume_role_policy_document: dict[str, Any]
     path: str = "/"
+    tags: dict[str, str] = field(default_factory=dict)
     max_session_duration: int = 3600
     policies: list[AwsPolicy] = field(default_factory=list)
     managed_policy_arns: list[str] = field(default_factory=list)

@@ -32,6 +32,7 @@ _GLOBAL = frozenset(
         *("aws:sourceaccount", "aws:sourcearn", "aws:sourceidentity", "aws:sourceip"),
         *("aws:tagkeys", "aws:tokenissuetime", "aws:useragent", "aws:userid", "aws:username"),
         *("aws:viaawsservice", "aws:sourcevpce", "aws:sourcevpc", "aws:federatedprovider"),
+        *("aws:calledvia", "aws:calledviafirst", "aws:calledvialast", "aws:vpcsourceip"),
     )
 )
 _TAGS = ("aws:requesttag/", "aws:principaltag/")

@@ -41,6 +41,7 @@ def role(name: str, role_name: str, properties: Mapping[str, Any]) -> AwsRole:
     made = AwsRole(
         role_name=role_name,
         path=properties.get("Path", "/"),
+        tags={str(each["Key"]): str(each["Value"]) for each in properties.get("Tags", [])},
         max_session_duration=int(properties.get("MaxSessionDuration", 3600)),
         assume_role_policy_document=properties["AssumeRolePolicyDocument"],
         policies=[inline(name, each) for each in properties.get("Policies", [])],
