@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from localcloud.aws import Accounts, sites
 from localcloud.aws.instances import eks
+from localcloud.keys import SigningKey
 from localcloud.kubernetes import Cluster, Pod
 from localcloud.wire.faults import Clock
 from localcloud.wire.web import Headers, Request, Response, Router
@@ -144,6 +145,28 @@ def test_a_wrong_token_gets_nothing(
     answer = lab.assume(token)
     assert (answer.status, code(answer)) == (status, error)
     assert token.encode() not in answer.body
+
+
+def test_a_token_issued_to_another_party_is_none_for_us(lab: Lab) -> None:
+    """Of a token that names whom it was issued to, `azp` counts and not `aud`."""
+    key, clock = SigningKey.generate(), int(lab.clock())
+    claims = {"iss": lab.cluster.issuer, "sub": ETL.subject, "exp": clock + 900, "iat": clock}
+    key_set = {"keys": [{**key.jwk(), "alg": "RS256"}]}
+    published = lab.router.site(lab.cluster.issuer.split("/")[2])
+    assert published is not None
+
+    def issuer(request: Request) -> Response:
+        ours = request.path.endswith("/openid/v1/jwks")
+        return Response.json(200, key_set) if ours else published(request)
+
+    lab.router.add({lab.cluster.issuer.split("/")[2]: issuer})
+    for further, status in (
+        ({"aud": AUDIENCE}, 200),
+        ({"aud": AUDIENCE, "azp": "somebody-else"}, 400),
+        ({"aud": "somebody-else", "azp": AUDIENCE}, 200),
+        ({"aud": [AUDIENCE], "azp": [AUDIENCE]}, 400),
+    ):
+        assert lab.assume(key.sign_jwt({**claims, **further})).status == status
 
 
 def test_a_role_that_does_not_trust_the_issuer_is_closed(lab: Lab) -> None:

@@ -17,7 +17,7 @@ import requests
 
 from localcloud.cloud import Cloud
 from localcloud.kubernetes import Pod
-from localcloud.workloads import ON_AWS, ON_AZURE, UnfitPlaceError
+from localcloud.workloads import ON_AWS, ON_AZURE, Place, UnfitPlaceError
 from localcloud.world import AwsRole, World
 from tests.conformance.aws_lab import own_template
 from tests.tools import tool
@@ -366,12 +366,13 @@ def test_a_caller_on_a_machine_that_it_never_has_is_refused(
         ground.environment_for(name, place)
 
 
-@pytest.mark.parametrize(("place", "service"), ON_AWS.items())
+@pytest.mark.parametrize("place", ON_AWS)
 def test_a_role_runs_only_where_its_trust_lets_a_service_take_it_on(
-    ground: Cloud, place: str, service: str
+    ground: Cloud, place: Place
 ) -> None:
     role = ground.world.aws.role("stranger")
     assert role is not None
+    service = ON_AWS[place](ground.accounts, "stranger").service
     before = role.assume_role_policy_document
     kept = [s for s in before["Statement"] if service not in s["Principal"].get("Service", ())]
     role.assume_role_policy_document = {**before, "Statement": kept}
@@ -381,6 +382,58 @@ def test_a_role_runs_only_where_its_trust_lets_a_service_take_it_on(
     finally:
         role.assume_role_policy_document = before
     assert ground.environment_for("stranger", place)
+
+
+def trusts(service: str, actions: list[str], **condition: dict[str, str]) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": actions}
+    return {"Version": "2012-10-17", "Statement": [{**statement, "Condition": condition}]}
+
+
+OURS, THEIRS = "111122223333", "444455556666"
+EKS = "pods.eks.amazonaws.com", ["sts:AssumeRole", "sts:TagSession"]
+# As the guides of ECS and EKS advise: whom, and on whose behalf.
+DEPUTIES: list[tuple[str, dict[str, Any], bool]] = [
+    (
+        "ecs",
+        trusts(
+            "ecs-tasks.amazonaws.com",
+            ["sts:AssumeRole"],
+            StringEquals={"aws:SourceAccount": account},
+            ArnLike={"aws:SourceArn": f"arn:aws:ecs:us-east-1:{account}:*"},
+        ),
+        account == OURS,
+    )
+    for account in (OURS, THEIRS)
+]
+DEPUTIES += [
+    (
+        "eks",
+        trusts(
+            *EKS,
+            StringEquals={"aws:SourceAccount": OURS, "aws:RequestTag/kubernetes-namespace": space},
+            ArnEquals={"aws:SourceArn": f"arn:aws:eks:us-east-1:{OURS}:cluster/{cluster}"},
+        ),
+        (cluster, space) == ("acme", "default"),
+    )
+    for cluster, space in (("acme", "default"), ("other", "default"), ("acme", "kube-system"))
+]
+
+
+@pytest.mark.parametrize(("place", "trust", "runs"), DEPUTIES)
+def test_a_role_can_trust_a_service_for_one_account_cluster_or_namespace(
+    ground: Cloud, place: str, trust: dict[str, Any], runs: bool
+) -> None:
+    role = ground.world.aws.role("stranger")
+    assert role is not None
+    before, role.assume_role_policy_document = role.assume_role_policy_document, trust
+    try:
+        if runs:
+            assert ground.environment_for("stranger", place)
+        else:
+            with pytest.raises(UnfitPlaceError, match="stranger does not trust"):
+                ground.environment_for("stranger", place)
+    finally:
+        role.assume_role_policy_document = before
 
 
 def test_trust_that_ends_while_a_machine_runs_ends_its_credentials(ground: Cloud) -> None:

@@ -183,6 +183,11 @@ def test_who_signs_nothing_gets_the_gateways_refusal(cloud: Cloud, method: str, 
     assert unsigned(cloud, method, path) == (403, {"message": "Forbidden"})
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
+def test_who_asks_for_no_token_need_sign_nothing(cloud: Cloud, path: str) -> None:
+    assert unsigned(cloud, "GET", path)[0] == 200
+
+
 def test_a_route_lets_through_its_burst_and_no_more(cloud: Cloud) -> None:
     host = str(cloud.endpoints["aws"]).removeprefix("https://")
     request = Request("GET", host, "/v1/grants", Headers([("Host", host)]))

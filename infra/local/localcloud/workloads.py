@@ -16,10 +16,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from localcloud.aws import service_roles
 from localcloud.aws.instances import ec2, ecs, eks
+from localcloud.aws.instances.credentials import Assumption, is_trusted
 from localcloud.azure import virtual_machine
 from localcloud.azure.refusals import LOGIN
 from localcloud.kubernetes import Cluster, Pod, Projected
@@ -57,12 +58,12 @@ class Place(StrEnum):
     AKS = "aks"
 
 
-# By place: the service that takes on the role there.
-ON_AWS = {
-    Place.LAMBDA: service_roles.LAMBDA,
-    Place.EC2: service_roles.EC2,
-    Place.ECS: service_roles.ECS,
-    Place.EKS: service_roles.EKS,
+# By place: how AWS takes on a role there.
+ON_AWS: Final[dict[Place, Callable[[Accounts, str], Assumption]]] = {
+    Place.LAMBDA: lambda _, role: Assumption(service_roles.LAMBDA, role),
+    Place.EC2: ec2.assumption,
+    Place.ECS: ecs.assumption,
+    Place.EKS: eks.assumption,
 }
 ON_AZURE = (Place.FUNCTIONS, Place.VM, Place.AKS)
 
@@ -172,11 +173,9 @@ class Machines:
     def _of_role(self, name: str, place: Place) -> Machine:
         if place not in ON_AWS:
             raise _unfit(f"the AWS role {name}", ON_AWS, place)
-        role, service = self._accounts.role(name), ON_AWS[place]
-        if role and not service_roles.may_take_on(
-            self._accounts, service, self._accounts.role_arn(role)
-        ):
-            raise UnfitPlaceError(f"the AWS role {name} does not trust {service}")
+        role, how = self._accounts.role(name), ON_AWS[place](self._accounts, name)
+        if role and not is_trusted(self._accounts, self._accounts.role_arn(role), how):
+            raise UnfitPlaceError(f"the AWS role {name} does not trust {how.service}")
         if place is Place.LAMBDA:
             # Lambda hands out keys, not an address: a new session each time.
             key = self._accounts.session(name, LAMBDA_SESSION)

@@ -35,13 +35,20 @@ class Assumption:
     Args:
         service: who does.
         session: what it names the session after, such as the instance's id.
+        source: the ARN that it asks for, empty if it does not say.
         tags: the session's.
 
     """
 
     service: str
     session: str
+    source: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_trusted(accounts: Accounts, role_arn: str, how: Assumption) -> bool:
+    """Whether the role of this ARN lets itself be taken on so just now."""
+    return may_take_on(accounts, how.service, role_arn, source=how.source, tags=how.tags)
 
 
 class RotatingCredentials:
@@ -72,7 +79,7 @@ class RotatingCredentials:
             # Also when the clock was set back: to a wrong clock these are not issued yet.
             held = self._held
             if held is None or not held[1] <= now < held[1] + LIFETIME - RENEWED_BEFORE:
-                if not may_take_on(self._accounts, self._assumption.service, self.role_arn):
+                if not is_trusted(self._accounts, self.role_arn, self._assumption):
                     raise UntrustedError
                 key = self._accounts.issue(
                     self.role_arn,

@@ -54,12 +54,11 @@ class Instance:
     """
 
     def __init__(self, accounts: Accounts, role: str) -> None:
-        self.id = "i-0" + _digest(role)[:16]
+        how = assumption(accounts, role)
+        self.id = how.session
         self._accounts = accounts
         self._role = role
-        self._credentials = RotatingCredentials(
-            accounts, role, Assumption(service_roles.EC2, self.id)
-        )
+        self._credentials = RotatingCredentials(accounts, role, how)
         self._tokens: dict[str, float] = {}
         self._started = accounts.clock()
         self._lock = threading.Lock()
@@ -203,6 +202,11 @@ class Instance:
                 "version": "2017-09-30",
             }
         )
+
+
+def assumption(_: Accounts, role: str) -> Assumption:
+    """How EC2 takes on a role for an instance, whose id the session is named after."""
+    return Assumption(service_roles.EC2, "i-0" + _digest(role)[:16])
 
 
 SERVICE: Service[Callable[[Instance, Request, dict[str, str]], Response]] = Service(

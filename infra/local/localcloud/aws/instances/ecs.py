@@ -34,9 +34,7 @@ class Task:
     def __init__(self, accounts: Accounts, role: str) -> None:
         self._id = str(uuid.uuid4())
         self.path = f"/v2/credentials/{self._id}"
-        # A task's session is named after the task's id.
-        assumption = Assumption(service_roles.ECS, secrets.token_hex(16))
-        self._credentials = RotatingCredentials(accounts, role, assumption)
+        self._credentials = RotatingCredentials(accounts, role, assumption(accounts, role))
 
     def site(self, request: Request) -> Response:
         """The agent as this task sees it."""
@@ -66,6 +64,17 @@ class Task:
                 "Expiration": timestamp(key.expires or 0),
             },
         )
+
+
+def assumption(accounts: Accounts, _: str) -> Assumption:
+    """How ECS takes on a role for a task, whose id the session is named after.
+
+    Which task or cluster it is for shows in no form that a role's trust can rely on.
+    """
+    aws, task = accounts.aws, secrets.token_hex(16)
+    return Assumption(
+        service_roles.ECS, task, f"arn:aws:ecs:{aws.region}:{aws.account}:task/{task}"
+    )
 
 
 SERVICE: Service[Callable[[Task, str], Response]] = Service(

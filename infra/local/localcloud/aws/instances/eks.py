@@ -54,18 +54,7 @@ class PodIdentity:
     def __init__(self, accounts: Accounts, role: str, cluster: Cluster) -> None:
         self.pod = Pod(role)
         self._cluster = cluster
-        aws = accounts.aws
-        tags = {
-            "eks-cluster-arn": f"arn:aws:eks:{aws.region}:{aws.account}:cluster/{CLUSTER}",
-            "eks-cluster-name": CLUSTER,
-            "kubernetes-namespace": "default",
-            "kubernetes-service-account": role,
-            "kubernetes-pod-name": self.pod.name,
-        }
-        session = f"eks-{CLUSTER}-{self.pod.name}"[:_NAMED] + f"-{uuid.uuid4()}"
-        self._credentials = RotatingCredentials(
-            accounts, role, Assumption(service_roles.EKS, session, tags)
-        )
+        self._credentials = RotatingCredentials(accounts, role, assumption(accounts, role))
 
     def token(self) -> str:
         """A new token of the pod, for the agent."""
@@ -120,6 +109,21 @@ class PodIdentity:
             )
             raise _Refused(text, "AccessDeniedException") from None
         return key
+
+
+def assumption(accounts: Accounts, role: str) -> Assumption:
+    """How EKS takes on a role for its pod: for the cluster, with tags that say which pod it is."""
+    aws, pod = accounts.aws, Pod(role)
+    cluster = f"arn:aws:eks:{aws.region}:{aws.account}:cluster/{CLUSTER}"
+    tags = {
+        "eks-cluster-arn": cluster,
+        "eks-cluster-name": CLUSTER,
+        "kubernetes-namespace": "default",
+        "kubernetes-service-account": pod.service_account,
+        "kubernetes-pod-name": pod.name,
+    }
+    session = f"eks-{CLUSTER}-{pod.name}"[:_NAMED] + f"-{uuid.uuid4()}"
+    return Assumption(service_roles.EKS, session, cluster, tags)
 
 
 SERVICE: Service[Callable[[PodIdentity, str], dict[str, Any]]] = Service(

@@ -42,8 +42,9 @@ def assume_role(call: Call) -> str:
     claims = _verified(call, token, provider)
     role = call.accounts.role_of(role_arn)
     name = _name(provider)
-    keys = {
+    keys: dict[str, tuple[str, ...]] = {
         f"{name}:aud": (str(claims["aud"]),),
+        f"{name}:oaud": claims["oaud"],
         f"{name}:sub": (str(claims["sub"]),),
         "aws:RequestedRegion": (call.region,),
         "sts:RoleSessionName": (session,),
@@ -84,7 +85,11 @@ def _provider(call: Call, token: str) -> OidcProvider:
 
 
 def _verified(call: Call, token: str, provider: OidcProvider) -> dict[str, Any]:
-    """The token's claims, its audience as one text; raises ServiceError."""
+    """The token's claims, raises ServiceError.
+
+    `aud` is then one text: whom the token was issued to (`azp`), if it says so, else whom it is
+    for; `oaud` the token's own audiences where `azp` took their place.
+    """
     kid = jwt.get_unverified_header(token).get("kid")
     found = [each for each in _keys(call, provider) if each.get("kid") == kid]
     if len(found) != 1:
@@ -115,10 +120,12 @@ def _verified(call: Call, token: str, provider: OidcProvider) -> dict[str, Any]:
         raise _invalid("The token is not valid yet")
     audiences = claims.get("aud")
     named = audiences if isinstance(audiences, list) else [audiences]
-    known = [name for name in named if name in provider.client_id_list]
+    party = claims.get("azp")
+    counted = [party] if party is not None else named
+    known = [name for name in counted if name in provider.client_id_list]
     if not known or not isinstance(claims.get("sub"), str):
         raise _invalid("Incorrect token audience")
-    return {**claims, "aud": known[0]}
+    return {**claims, "aud": known[0], "oaud": tuple(map(str, named)) if party is not None else ()}
 
 
 def _keys(call: Call, provider: OidcProvider) -> list[dict[str, Any]]:
