@@ -75,7 +75,7 @@ def test_front_end_sets_the_forwarding_headers_itself(host: FunctionsHost) -> No
     spoofed = [("X-Forwarded-Proto", "http"), ("X-Forwarded-For", "1.2.3.4"), ("Host", "evil")]
     seen = echoed(call(host, "/v1/echo/bob", *spoofed))
     assert seen["url"] == "https://tokenvend.azurewebsites.net/v1/echo/bob"
-    assert seen["headers"]["x-forwarded-for"] == "1.2.3.4, 127.0.0.9"
+    assert seen["headers"]["x-forwarded-for"] == "1.2.3.4, 127.0.0.9:49152"
     assert seen["headers"]["x-forwarded-proto"] == "https"
 
 

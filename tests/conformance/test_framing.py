@@ -138,7 +138,7 @@ def test_a_proxied_request_gets_no_metadata_token_however_its_header_is_spelt() 
         put = "PUT /latest/api/token HTTP/1.1"
         assert exchange(server, head(put, *wanted)).startswith("HTTP/1.1 200 ")
         for spelt in ("X-Forwarded-For: x", "x-forwarded-for :x", "-\r\nX-Forwarded-For: x"):
-            answer = exchange(server, head(put, spelt, *wanted))
+            answer = exchange(server, head(put, *wanted, spelt))
             assert answer.startswith(("HTTP/1.1 400 ", "HTTP/1.1 403 "))
     finally:
         server.stop()

@@ -28,6 +28,7 @@ LOG_NAME = "azure-functions.log"
 START_SECONDS = 30
 # App Service's front end gives up on an answer after 230 s.
 FRONT_END_SECONDS = 230
+_A_PORT = 49152
 # As many threads as http_concurrency, so that no invocation waits for a thread.
 THREADS = 32
 _HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade"}
@@ -139,7 +140,9 @@ class FunctionsHost:
             for name, value in request.headers.fields
             if name.lower() not in _HOP | _FRONT_END | {"host"}
         ]
-        via = [*request.headers.all("X-Forwarded-For"), request.peer]
+        # App Service names the caller's port too; what is ours to know is the relay's.
+        peer = f"[{request.peer}]" if ":" in request.peer else request.peer
+        via = [*request.headers.all("X-Forwarded-For"), f"{peer}:{_A_PORT}"]
         return [
             ("Host", self.host),
             *kept,
