@@ -339,6 +339,9 @@ def test_a_role_that_trusts_itself_by_name_does_not_deploy(tmp_path: Path) -> No
 
 
 WORLDS: list[tuple[dict[str, object], str]] = [
+    ({"role_name": "ETL"}, "EntityAlreadyExists"),
+    ({"role_name": "etl/x"}, "no user or role has such a path or name"),
+    ({"path": "team"}, "no user or role has such a path or name"),
     ({"max_session_duration": 900}, "MaxSessionDuration is 3600 to 43200"),
     ({"assume_role_policy_document": LONG}, "Maximum policy size of 2048 bytes"),
     ({"policies": [AwsPolicy("a", {**ALLOWED, "Id": "x" * 10240})]}, "size of 10240 bytes"),

@@ -229,10 +229,12 @@ def test_a_role_that_lambda_may_not_take_on_does_not_deploy(root: Path) -> None:
         pass
 
 
-def test_a_stack_does_not_take_over_a_role_of_somebody_else(tmp_path: Path) -> None:
-    made = Cloud(World.load(), tmp_path, functions=("aws",), parameters={"RoleName": "etl"})
+# IAM's names differ by more than their case.
+@pytest.mark.parametrize("name", ["etl", "ETL"])
+def test_a_stack_does_not_take_over_a_role_of_somebody_else(tmp_path: Path, name: str) -> None:
+    made = Cloud(World.load(), tmp_path, functions=("aws",), parameters={"RoleName": name})
     with (
-        pytest.raises(CloudError, match="'AWS::IAM::Role' with identifier 'etl' already exists"),
+        pytest.raises(CloudError, match=f"'AWS::IAM::Role' with identifier '{name}' already exist"),
         made,
     ):
         pass

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import secrets
 import threading
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from localcloud.aws import iam
+from localcloud.aws.identities import check, identity_arn, policies
 from localcloud.aws.template.expansion import TemplateError
 from localcloud.world import AwsUser, WorldError
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from localcloud.world import Aws, AwsRole
 
 REMEMBERED = 24 * 3600
-_SESSION_SECONDS = 3600, 43200
-# Characters of the inline policies together, and of a trust policy; white space does not count.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-_MAX_OF_USER, _MAX_OF_ROLE, _MAX_TRUST = 2048, 10240, 2048
 _ROLE_ARN = re.compile(r"arn:aws:iam::(\d{12}):role(/(?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
 
 
@@ -95,11 +91,7 @@ class Accounts:
         self._users: dict[str, AccessKey] = {}
         self._lock = threading.Lock()
         try:
-            for user in aws.users:
-                _policies(user)
-            for role in aws.roles:
-                _policies(role)
-                self._check(role)
+            check(aws.account, aws.users, aws.roles)
         except iam.PolicyError as refused:
             raise WorldError(f"aws: {refused}") from refused
 
@@ -110,34 +102,19 @@ class Accounts:
         itself by name.
         """
         roles = list(roles)
+        there = {role.role_name.lower() for role in self.aws.roles}
         for role in roles:
-            if self.aws.role(role.role_name) is not None:
+            if role.role_name.lower() in there:
                 raise TemplateError(
                     f"Resource of type 'AWS::IAM::Role' with identifier '{role.role_name}' already "
                     "exists: the world has a role of this name"
                 )
-            try:
-                self._check(role, others=roles)
-            except iam.PolicyError as refused:
-                raise TemplateError(str(refused)) from refused
+        try:
+            check(self.aws.account, self.aws.users, [*self.aws.roles, *roles])
+        except iam.PolicyError as refused:
+            raise TemplateError(str(refused)) from refused
         with self._lock:
             self._deployed.update({role.role_name: role for role in roles})
-
-    def _check(self, role: AwsRole, others: Iterable[AwsRole] = ()) -> None:
-        """Whether IAM would make a role: whom it trusts in this account must be there already."""
-        least, most = _SESSION_SECONDS
-        if not least <= role.max_session_duration <= most:
-            raise iam.PolicyError(f"{role.role_name}: MaxSessionDuration is {least} to {most}")
-        roles = [*self.aws.roles, *self._deployed.values(), *others]
-        known = {self.role_arn(each) for each in roles if each.role_name != role.role_name}
-        known |= {self.user_arn(each) for each in self.aws.users}
-        here = f"arn:aws:iam::{self.aws.account}:"
-        for statement in trust(role).statements:
-            for kind, name in statement.principals or ():
-                if kind == "AWS" and name.startswith(here) and name not in {*known, f"{here}root"}:
-                    raise iam.PolicyError(
-                        f'{role.role_name}: Invalid principal in policy: "AWS":"{name}"'
-                    )
 
     def role(self, name: str) -> AwsRole | None:
         """The role of this name, of the stack or of the world."""
@@ -151,11 +128,7 @@ class Accounts:
 
     def role_arn(self, role: AwsRole) -> str:
         """The ARN of a role of this account."""
-        return f"arn:aws:iam::{self.aws.account}:role{role.path}{role.role_name}"
-
-    def user_arn(self, user: AwsUser) -> str:
-        """The ARN of a user of this account."""
-        return f"arn:aws:iam::{self.aws.account}:user{user.path}{user.user_name}"
+        return identity_arn(self.aws.account, role)
 
     def identity(self, principal: Principal) -> AwsUser | AwsRole | None:
         """The user or role behind a principal; None for a deleted or a foreign one."""
@@ -168,7 +141,7 @@ class Accounts:
     def policies(self, principal: Principal) -> list[iam.Policy]:
         """What an identity's own policies say."""
         identity = self.identity(principal)
-        return _policies(identity) if identity else []
+        return policies(identity) if identity else []
 
     def issued(self) -> list[AccessKey]:
         """Every key that was issued and is not forgotten."""
@@ -185,7 +158,7 @@ class Accounts:
         user = self.aws.user(name)
         if user is None:
             raise UnknownIdentityError(f"the world has no AWS user {name!r}")
-        arn = self.user_arn(user)
+        arn = identity_arn(self.aws.account, user)
         principal = Principal(self.aws.account, arn, _unique_id("AIDA", arn))
         with self._lock:
             if name not in self._users:
@@ -245,33 +218,6 @@ class Accounts:
         old = [k for k, v in self._keys.items() if v.expires is not None and v.expires < before]
         for key_id in old:
             del self._keys[key_id]
-
-
-def trust(role: AwsRole) -> iam.Policy:
-    """A role's trust policy; raises PolicyError."""
-    name = f"the trust policy of {role.role_name}"
-    _check_size(name, [role.assume_role_policy_document], _MAX_TRUST)
-    return iam.read(role.assume_role_policy_document, name, resource=True, trust=True)
-
-
-def _policies(identity: AwsUser | AwsRole) -> list[iam.Policy]:
-    name = identity.user_name if isinstance(identity, AwsUser) else identity.role_name
-    unknown = [arn for arn in identity.managed_policy_arns if arn not in iam.AWS_MANAGED]
-    if unknown:
-        raise iam.PolicyError(f"{name}: the managed policy {unknown[0]} is not known here")
-    most = _MAX_OF_USER if isinstance(identity, AwsUser) else _MAX_OF_ROLE
-    _check_size(name, [each.policy_document for each in identity.policies], most)
-    inline = [
-        iam.read(each.policy_document, f"{each.policy_name} of {name}")
-        for each in identity.policies
-    ]
-    managed = [iam.read(iam.AWS_MANAGED[arn], arn) for arn in identity.managed_policy_arns]
-    return [*inline, *managed]
-
-
-def _check_size(name: str, documents: Iterable[object], most: int) -> None:
-    if sum(len(json.dumps(each, separators=(",", ":"))) for each in documents) > most:
-        raise iam.PolicyError(f"{name}: Maximum policy size of {most} bytes exceeded")
 
 
 def _new_key(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.aws.accounts import trust
 from localcloud.aws.authorization import DeniedError, Question, authorize_service
+from localcloud.aws.identities import trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

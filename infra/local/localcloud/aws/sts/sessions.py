@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localcloud.aws.accounts import trust
 from localcloud.aws.authorization import DeniedError, Question, authorize
 from localcloud.aws.errors import ServiceError, elements
+from localcloud.aws.identities import trust
 from localcloud.aws.sts.query import NAME, Call, credentials, invalid
 
 if TYPE_CHECKING:

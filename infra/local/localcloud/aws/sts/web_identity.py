@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import jwt
 
 from localcloud.aws import iam
-from localcloud.aws.accounts import trust
 from localcloud.aws.authorization import DeniedError, Question, authorize_stranger
 from localcloud.aws.errors import ServiceError, elements
+from localcloud.aws.identities import trust
 from localcloud.aws.sts.query import NAME, Call, credentials
 from localcloud.wire.web import Headers, Request
 
