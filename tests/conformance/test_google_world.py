@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -19,6 +20,14 @@ def test_dumped_world_reads_back_equal() -> None:
     world = World.load()
     world.google.buckets[0].iam_policy.grant("roles/storage.admin", "allUsers")
     assert World.parse(world.dump()) == world
+
+
+def test_what_resources_share_is_written_out_for_each() -> None:
+    world = World.load()
+    first, second = (role.assume_role_policy_document for role in world.aws.roles[:2])
+    assert first["Statement"] is second["Statement"]
+    text = world.dump()
+    assert not re.search(r"[:-] [&*]\w", text)
 
 
 @pytest.mark.parametrize(

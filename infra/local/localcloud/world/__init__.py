@@ -125,5 +125,14 @@ class World:
 
     def dump(self) -> str:
         """The world as YAML that `parse` reads back to an equal world."""
-        text: str = yaml.safe_dump(self.document(), sort_keys=False, allow_unicode=True, width=100)
+        text: str = yaml.dump(
+            self.document(), Dumper=_InFull, sort_keys=False, allow_unicode=True, width=100
+        )
         return text
+
+
+class _InFull(yaml.SafeDumper):
+    """Writes what two resources share out for each: they are changed one by one."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
