@@ -18,11 +18,19 @@ from localcloud.azure import (
 )
 from localcloud.azure.virtual_machine import ADDRESS, VirtualMachine
 from localcloud.wire.web import Headers, Request, Response, Router
-from localcloud.world import AppRole, AppRoleAssignment, Azure, World
+from localcloud.world import (
+    AppRole,
+    AppRoleAssignment,
+    Azure,
+    FederatedIdentityCredential,
+    ManagedIdentity,
+    World,
+    WorldError,
+)
 from tests.unit.issuing import NOW, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TENANT = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 V1 = f"https://sts.windows.net/{TENANT}/"
@@ -440,3 +448,75 @@ def test_app_settings_refuse_one_application_for_both_audiences() -> None:
 
 def _nowhere(request: Request) -> Response:
     raise AssertionError(request.host)
+
+
+def _credential(**changed: Any) -> FederatedIdentityCredential:
+    given = {"name": "aks", "issuer": "https://oidc.example/", "subject": "s", "audiences": ["a"]}
+    return FederatedIdentityCredential(**{**given, **changed})
+
+
+def _credentials(*held: FederatedIdentityCredential) -> Callable[[Azure], None]:
+    def give(azure: Azure) -> None:
+        named(azure, "reporting").federated_identity_credentials = list(held)
+
+    return give
+
+
+def named(azure: Azure, name: str) -> ManagedIdentity:
+    found = azure.managed_identity(name)
+    assert found is not None
+    return found
+
+
+TENANTS: dict[str, tuple[Callable[[Azure], None], str]] = {
+    "a pod as a system-assigned identity": (
+        lambda azure: setattr(
+            named(azure, "tokenvend"), "federated_identity_credentials", [_credential()]
+        ),
+        "a system-assigned identity has no federated credentials",
+    ),
+    "two audiences": (_credentials(_credential(audiences=["a", "b"])), "one audience"),
+    "no audience": (_credentials(_credential(audiences=[])), "one audience"),
+    "an issuer without TLS": (_credentials(_credential(issuer="http://oidc.example/")), "https"),
+    "a subject for two": (
+        _credentials(_credential(), _credential(name="another")),
+        "two have the issuer and subject",
+    ),
+    "too many": (
+        _credentials(*(_credential(name=f"c{n:02}", subject=f"{n}") for n in range(21))),
+        "more than 20",
+    ),
+    "a subject too long": (_credentials(_credential(subject="s" * 601)), "another length"),
+    "another's client id": (
+        lambda azure: setattr(
+            named(azure, "outsider"), "client_id", named(azure, "reporting").client_id.upper()
+        ),
+        "two have the clientId",
+    ),
+    "another's identifier URI": (
+        lambda azure: azure.applications[1].identifier_uris.append("api://tokenvend"),
+        "two have the identifier URI",
+    ),
+    "a role that nobody defined": (
+        lambda azure: named(azure, "outsider").app_role_assignments.append(
+            AppRoleAssignment("tokenvend", "c0a1e2b3-4d5f-4a6b-9c7d-8e9f0a1b2c3d")
+        ),
+        "has no such app role",
+    ),
+    "an identity that cannot be assigned": (
+        lambda azure: named(azure, "reporting").user_assigned_identities.append("tokenvend"),
+        "is no user-assigned identity",
+    ),
+    "tokens of version 3": (
+        lambda azure: setattr(azure.applications[0], "requested_access_token_version", 3),
+        "is null, 1 or 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TENANTS)
+def test_a_tenant_that_could_not_be_is_refused(azure: Azure, clock: Clock, case: str) -> None:
+    change, said = TENANTS[case]
+    change(azure)
+    with pytest.raises(WorldError, match=said):
+        Entra(azure, clock)

@@ -15,6 +15,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
+from localcloud.azure.directory import check
 from localcloud.azure.keys import CertifiedKey, new_key
 from localcloud.azure.refusals import LOGIN, EntraError
 from localcloud.wire.routes import Route, Service, Unserved
@@ -58,10 +59,11 @@ class UnknownResourceError(Exception):
 class Entra:
     """The tenant's issuer. `azure` is the world's part, read anew at every request.
 
-    `clock` gives epoch seconds.
+    `clock` gives epoch seconds. Raises WorldError for what could stand in no tenant.
     """
 
     def __init__(self, azure: Azure, clock: Callable[[], float]) -> None:
+        check(azure)
         self.azure = azure
         self.clock = clock
         self._keys = [new_key(clock())]
