@@ -40,6 +40,8 @@ def test_what_resources_share_is_written_out_for_each() -> None:
         ("aws:\n", "amazon:\n", "exactly the keys"),
         ("aws:\n", "aws: [\n", "not YAML"),
         ("members: [", "members: {", "not YAML"),
+        # The first of two would silently be gone.
+        ("            Condition:\n", "            Condition:\n            Condition:\n", "twice"),
         ("bindings: []", "bindings: ''", "bindings"),
     ],
 )
