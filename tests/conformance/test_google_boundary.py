@@ -135,6 +135,10 @@ def test_malformed_boundary_is_refused(lab: Lab, options: str) -> None:
         ("resource.name ==", "Syntax error"),
         ("resource.nme == 'x' &&", "Syntax error"),
         ("resorce.name == 'x'", "undeclared reference to 'resorce.name'"),
+        ("resource.nme == 'x'", "undeclared reference"),
+        ("resource.name == 1", "no matching overload"),
+        # Seven of them make a text of 100 MB, ten one of 100 GB, at every call of the token.
+        ("resource.name.replace('a', 'aaaaaaaaaa') == ''", "undeclared reference to 'replace'"),
         ("1 + 1", "expected a boolean"),
         ("'true'", "expected a boolean"),
     ],

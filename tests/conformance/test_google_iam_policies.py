@@ -139,6 +139,7 @@ def test_a_version_that_there_is_not_is_refused(accounts: Any, version: int) -> 
         ({"title": "t", "expression": ""}, "expression is empty"),
         ({"title": "t", "expression": "resource.name =="}, "Syntax error"),
         ({"title": "t", "expression": "nothing == 1"}, "undeclared reference"),
+        ({"title": "t", "expression": "resource.nme == 'x'"}, "undeclared reference"),
         ({"title": "t", "expression": "'yes'"}, "expected a boolean"),
         ({"title": "t", "expression": "true", "x": 1}, 'Unknown name "x" at \'policy.bindings[0]'),
     ],

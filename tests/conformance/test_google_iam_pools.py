@@ -178,6 +178,8 @@ def test_a_pool_is_refused_where_it_cannot_be(lab: Lab, pools: Any) -> None:
     refused(pools.undelete(name=POOL, body={}), 400, "FAILED_PRECONDITION", "Precondition check")
     refused(pools.patch(name=POOL, updateMask="", body={}), 400, INVALID, "")
     refused(pools.patch(name=POOL, updateMask="state", body={}), 400, INVALID, "mask path: state")
+    inside = pools.patch(name=POOL, updateMask="displayName.x", body={"displayName": "y"})
+    refused(inside, 400, INVALID, "mask path: display_name.x")
     pools.delete(name=POOL).execute()
     refused(pools.delete(name=POOL), 404, "NOT_FOUND", "")
     patch = pools.patch(name=POOL, updateMask="disabled", body={"disabled": True})
@@ -240,6 +242,8 @@ def test_a_provider_s_mask_reaches_single_fields(pools: Any) -> None:
     refused(patch(name=name, updateMask="oidc.issuerUri", body={}), 400, INVALID, "issuer_uri")
     refused(patch(name=name, updateMask="aws,oidc", body=AWS), 400, INVALID, "type of a provider")
     refused(patch(name=name, updateMask="aws", body=AWS), 400, INVALID, "Exactly one of")
+    for mask in ("oidc.nothing", "oidc.issuerUri.x", "attributeCondition.x"):
+        refused(patch(name=name, updateMask=mask, body=body), 400, INVALID, "mask path")
 
 
 def mapped(**mapping: str) -> dict[str, Any]:

@@ -72,7 +72,9 @@ class Body:
             raise BodyCutError("the body ended early")
         self._left -= len(piece)
         if self.length is None and self._left == 0:
-            self._source.readline()
+            if self._source.read(2) != b"\r\n":
+                self._ended = True
+                raise BodyCutError("a chunk is longer than its size")
         elif self._left == 0:
             self._ended = True
         return piece

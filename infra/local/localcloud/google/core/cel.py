@@ -79,7 +79,9 @@ def condition_holds(
     `attributes` is what `api.getAttribute` reads; `now` is epoch seconds.
     """
     data = {
-        "resource": {"name": resource.name, "type": resource.type, "service": resource.service},
+        "resource.name": resource.name,
+        "resource.type": resource.type,
+        "resource.service": resource.service,
         "request.time": datetime.fromtimestamp(now, UTC),
     }
     try:
@@ -102,6 +104,7 @@ def mapping_problem(expression: str, *kinds: str) -> str:
     return _problem(_environment(), expression, kinds)
 
 
+_RESOURCE = ("resource.name", "resource.type", "resource.service")
 _WORDS = {"BOOL": "a boolean", "STRING": "a string", "LIST<STRING>": "a list of strings"}
 
 
@@ -127,9 +130,15 @@ def _condition_environment(attributes: Mapping[str, str]) -> cel.Env:
         impl=given.get,
     )
     return cel.NewEnv(
-        # A datetime converts only as a typed variable of its own, not inside a map.
-        variables={"resource": cel.Type.DYN, "request.time": cel.Type.TIMESTAMP},
-        extensions=[ext_strings.ExtStrings()],
+        # Each attribute by its whole name: one that there is not is found when a condition is set.
+        # Without the functions of ext_strings, which Google's conditions have not: by `replace` in
+        # `replace` a short one makes a text of any size.
+        variables={
+            **dict.fromkeys(
+                ("resource.name", "resource.type", "resource.service"), cel.Type.STRING
+            ),
+            "request.time": cel.Type.TIMESTAMP,
+        },
         functions=[_extract_function(), cel.FunctionDecl("api.getAttribute", [get])],
     )
 

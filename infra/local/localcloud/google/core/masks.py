@@ -48,6 +48,9 @@ def _copy(target: dict[str, Any], source: Mapping[str, Any] | None, path: list[s
     value = (source or {}).get(head)
     if rest:
         inner = target.get(head)
+        known = inner is None or (isinstance(inner, dict) and rest[0] in inner)
+        if not known and head != "attribute_mapping":
+            raise invalid_argument(f"Invalid update mask path: {'.'.join(path)}.", "update_mask")
         target[head] = dict(inner) if isinstance(inner, dict) else {}
         _copy(target[head], value, rest)
     elif value is None:

@@ -69,7 +69,7 @@ def _after(token: str, of: str) -> str | None:
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         where, after = json.loads(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         where, after = None, ""
     if where != of or not isinstance(after, str):
         raise invalid_argument("Request contains an invalid argument.", "page_token")

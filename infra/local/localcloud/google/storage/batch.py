@@ -40,7 +40,10 @@ def answer(request: Request, behind: Site) -> Response:
     kind = request.headers.get("Content-Type")
     if len(body) >= MAX_BYTES or "\n" in kind:
         raise _refused("The batch request is too large.")
-    message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    try:
+        message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    except RecursionError:
+        raise _refused("A batch has no batches in it.") from None
     parts = message.get_payload() if message.get_content_type() == "multipart/mixed" else ""
     if isinstance(parts, str) or not parts:
         raise _refused("Failed to parse batch request, error: 0 items.")

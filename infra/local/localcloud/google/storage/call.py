@@ -80,6 +80,13 @@ class Call:
         if wanted and not names_etag(wanted, etag):
             raise condition_not_met()
 
+    def conditions(self, found: StoredObject) -> Preconditions:
+        """The query's preconditions of a change, and If-Match's; raises the 412."""
+        self.require_etag(found.etag)
+        given = Preconditions.of(self.query)
+        wanted = self.request.headers.get("If-Match").strip()
+        return given.pinned(found) if wanted not in ("", "*") else given
+
     def terms(self, bucket: Bucket, name: str) -> Terms:
         """The terms of a write with the query's preconditions."""
         return publishing.terms(self.caller, bucket, name, Preconditions.of(self.query))

@@ -7,17 +7,21 @@ unlinked with its last reference. What a killed process left is cleared by the n
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import os
 import shutil
 import tempfile
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import google_crc32c
+
+from localcloud.google.storage.errors import out_of_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +102,8 @@ class Writer:
     """Content in the making."""
 
     def __init__(self, directory: Directory) -> None:
-        self._file = File(directory)
+        with _room():
+            self._file = File(directory)
         self._handle: io.FileIO | None = None
         self._crc32c = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -106,11 +111,14 @@ class Writer:
 
     def write(self, piece: bytes) -> None:
         """Append bytes; they are in the file when this returns."""
-        if self._handle is None:
-            self._handle = io.FileIO(self._file.path, "ab")
-        view = memoryview(piece)
-        while view:
-            view = view[self._handle.write(view) :]
+        with _room():
+            if self._handle is None:
+                self._handle = io.FileIO(self._file.path, "r+b")
+                # What a full disk took of a piece is not part of the content.
+                self._handle.truncate(self._handle.seek(self.size))
+            view = memoryview(piece)
+            while view:
+                view = view[self._handle.write(view) :]
         self._crc32c = google_crc32c.extend(self._crc32c, piece)
         self._md5.update(piece)
         self.size += len(piece)
@@ -127,6 +135,17 @@ class Writer:
         crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
         md5 = "" if composed else base64.b64encode(self._md5.digest()).decode()
         return Content(self._file, self.size, crc32c, md5)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raise the refusal of a full disk as a StorageError."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise out_of_space() from None
 
 
 def write(directory: Directory, pieces: Iterable[bytes], *, composed: bool = False) -> Content:

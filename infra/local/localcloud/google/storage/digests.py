@@ -6,7 +6,6 @@ https://cloud.google.com/storage/docs/data-validation
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,7 @@ class Digests:
 def _checked(text: str, size: int, where: str) -> str:
     try:
         decoded = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         decoded = b"?"
     if text and len(decoded) != size:
         raise invalid(f"Invalid value for: {where}", where)

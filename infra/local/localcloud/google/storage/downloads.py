@@ -122,8 +122,11 @@ def _inflated(found: StoredObject) -> Generator[bytes]:
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     for packed in found.content.read():
         waiting = packed
-        while waiting and not stream.eof:
+        while waiting:
             piece = stream.decompress(waiting, PIECE)
             waiting = stream.unconsumed_tail
             if piece:
                 yield piece
+            if stream.eof:
+                # A gzip file may have several members (RFC 1952 section 2.2).
+                waiting, stream = stream.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 16)

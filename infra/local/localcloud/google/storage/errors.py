@@ -85,3 +85,9 @@ def condition_not_met(location: str = "If-Match") -> StorageError:
     """The 412 of a precondition."""
     text = "At least one of the pre-conditions you specified did not hold."
     return StorageError(HTTPStatus.PRECONDITION_FAILED, text, "conditionNotMet", location)
+
+
+def out_of_space() -> StorageError:
+    """The 507 of a full disk, which Google's have never been: no client repeats it for minutes."""
+    text = "The disk of the embedded cloud is full."
+    return StorageError(HTTPStatus.INSUFFICIENT_STORAGE, text, "insufficientStorage")

@@ -24,6 +24,8 @@ MAX_NAME = 1024
 """Bytes of UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
 MAX_CUSTOM = 8 * 1024
 """Bytes of custom metadata, names and values together (storage/quotas)."""
+MAX_DEPTH = 100
+"""Of what is nested in a resource, as protobuf's parsers have it."""
 STORAGE_CLASSES = frozenset(
     {
         *("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
@@ -54,9 +56,17 @@ def read_resource(body: bytes) -> dict[str, Any]:
         resource = {} if body.strip() in (b"", b"null") else json.loads(body)
     except (ValueError, RecursionError):
         resource = None
-    if not isinstance(resource, dict):
+    if not isinstance(resource, dict) or _is_deep(resource):
         raise StorageError(400, "Parse Error", "parseError")
     return resource
+
+
+def _is_deep(resource: dict[str, Any]) -> bool:
+    level: list[Any] = [resource]
+    for _ in range(MAX_DEPTH):
+        lists = [entry.values() if isinstance(entry, dict) else entry for entry in level]
+        level = [value for entry in lists for value in entry if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def object_name(text: object) -> str:

@@ -28,8 +28,9 @@ _BOUNDARY = re.compile(
 )
 MAX_BOUNDARY = 200
 _PLAIN = ("binary", "8bit", "7bit")
-# Behind a delimiter: the end of all parts, or of the line; else it is content that begins like it.
-_DELIMITED = re.compile(rb"--|[ \t]*(?:\r?\n|\r?\Z)")
+# Behind a delimiter: the end of all parts, or of the line, or of what has come so far; else it is
+# content that begins like it.
+_TAIL = rb"(--|[ \t]*\r?\n|(?:-|[ \t]*\r?)\Z)"
 
 
 class Source(Protocol):
@@ -49,7 +50,9 @@ class Inflated:
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes of the content."""
-        while not self._stream.eof:
+        while True:
+            if self._stream.eof and not self._next_member():
+                return b""
             packed = self._waiting or self._body.read(PIECE)
             try:
                 piece = self._stream.decompress(packed, size)
@@ -58,9 +61,15 @@ class Inflated:
             self._waiting = self._stream.unconsumed_tail
             if piece:
                 return piece
-            if not packed:
+            if not packed and not self._stream.eof:
                 raise malformed("the gzip body ends early")
-        return b""
+
+    def _next_member(self) -> bool:
+        """Whether another gzip member follows (RFC 1952 section 2.2: a file may have several)."""
+        rest = self._stream.unused_data or self._body.read(PIECE)
+        if rest:
+            self._waiting, self._stream = rest, zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return bool(rest)
 
 
 class Related:
@@ -72,6 +81,7 @@ class Related:
         if not 0 < len(boundary) <= MAX_BOUNDARY:
             raise malformed("the content type names no boundary")
         self._mark = b"\n--" + boundary.encode("latin-1", "replace")
+        self._delimiter = re.compile(re.escape(self._mark) + _TAIL)
         self._source = source
         # A first delimiter needs no line break before it.
         self._seen = b"\n"
@@ -118,40 +128,31 @@ class Related:
 
     def _until_mark(self) -> Iterator[bytes]:
         """What comes before the next delimiter line, which is passed over."""
-        # One byte more than the mark waits: a line break may be CRLF.
-        waiting = len(self._mark) + 1
+        # Two bytes more than the mark wait: a line break may be CRLF, a dash may be half of two.
+        waiting = len(self._mark) + 2
         while True:
-            place = self._seen.find(self._mark)
-            if place < 0:
-                if len(self._seen) > waiting:
-                    yield self._seen[:-waiting]
-                    self._seen = self._seen[-waiting:]
-                if not self._more():
-                    raise malformed("the last delimiter is missing")
-                continue
-            while len(self._seen) < place + waiting + 1 and self._more():
-                continue
-            after = self._seen[place + len(self._mark) :]
-            if _DELIMITED.match(after):
-                yield self._seen[:place].removesuffix(self._return)
-                self._pass_delimiter(after)
+            match = self._delimiter.search(self._seen)
+            if match is not None and match[1].endswith((b"\n", b"--")):
+                yield self._seen[: match.start()].removesuffix(self._return)
+                self._pass_delimiter(match)
                 return
-            yield self._seen[: place + 1]
-            self._seen = self._seen[place + 1 :]
+            keep = max(0, len(self._seen) - waiting if match is None else match.start() - 1)
+            if len(self._seen) - keep > MAX_HEADER:
+                raise malformed("a delimiter line is too long")
+            if keep:
+                yield self._seen[:keep]
+                self._seen = self._seen[keep:]
+            if not self._more():
+                raise malformed("the last delimiter is missing")
 
-    def _pass_delimiter(self, after: bytes) -> None:
-        if after.startswith(b"--"):
+    def _pass_delimiter(self, match: re.Match[bytes]) -> None:
+        if match[1] == b"--":
             self._ended = True
             while self._source.read(PIECE):
                 continue
             return
-        while b"\n" not in after:
-            self._seen = b""
-            if len(after) > MAX_HEADER or not self._more():
-                raise malformed("a part has no header")
-            after += self._seen
-        self._seen = after[after.index(b"\n") :]
-        self._return = b"\r" if after[: after.index(b"\n")].endswith(b"\r") else b""
+        self._seen = self._seen[match.end() - 1 :]
+        self._return = b"\r" if match[1].endswith(b"\r\n") else b""
 
     def _more(self) -> bool:
         piece = self._source.read(PIECE)

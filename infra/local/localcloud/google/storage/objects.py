@@ -26,7 +26,7 @@ from localcloud.google.storage.resources import (
     REWRITE_FIELDS,
     object_resource,
 )
-from localcloud.google.storage.store import Draft, ReplacesError, StoredObject
+from localcloud.google.storage.store import Draft, ReplacesError, StoredObject, Terms
 from localcloud.wire.web import Response
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ def _changed(call: Call, change: Mapping[str, Any], make: Any) -> Response:
         call.caller.require(permission, bucket, call.name)
     refuse_parameters(call.query, call.request.headers, bucket)
     found = call.store.get(bucket.name, call.name, number(call.query, "generation"))
-    call.require_etag(found.etag)
+    conditions = call.conditions(found)
     if change.get("storageClass", found.fields["storageClass"]) != found.fields["storageClass"]:
         raise invalid("The storage class of an object is changed by a rewrite.", "storageClass")
     kept = {"storageClass": found.fields["storageClass"]}
     changed = call.store.update(
-        found, lambda fields: make(fields, bucket) | kept, call.now, Preconditions.of(call.query)
+        found, lambda fields: make(fields, bucket) | kept, call.now, conditions
     )
     return call.object(changed)
 
@@ -143,8 +143,8 @@ def delete(call: Call) -> Response:
     bucket = call.bucket
     call.caller.require("storage.objects.delete", bucket, call.name)
     generation = number(call.query, "generation")
-    call.require_etag(call.store.get(bucket.name, call.name, generation).etag)
-    terms = call.terms(bucket, call.name)
+    conditions = call.conditions(call.store.get(bucket.name, call.name, generation))
+    terms = Terms(conditions, versioned=bucket.versioning.enabled)
     call.store.delete(bucket.name, call.name, call.now, terms, generation)
     return Response(204)
 

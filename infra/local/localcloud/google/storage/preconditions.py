@@ -47,6 +47,14 @@ class Preconditions:
         if not (self.matches(found) and self.differs(found)):
             raise condition_not_met()
 
+    def pinned(self, found: StoredObject) -> Preconditions:
+        """Those of a change to this very state of an object; raises the 412.
+
+        What an entity tag was compared with must still be there when the change is made.
+        """
+        self.require(found)
+        return Preconditions(found.generation, None, found.metageneration, None)
+
     def matches(self, found: StoredObject | None) -> bool:
         """Whether what must be equal is."""
         generation = 0 if found is None else found.generation

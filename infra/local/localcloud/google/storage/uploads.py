@@ -111,9 +111,8 @@ def _start(call: Call) -> Response:
     def finish(content: Content) -> StoredObject:
         for digests in expected:
             digests.require(content)
-        # The bucket may be gone after a week.
-        found, draft = caller.bucket(bucket.name), Draft(content, fields)
-        return publishing.publish(caller, store, found, name, draft, terms)
+        # The very bucket: after a week there may be another one of its name.
+        return publishing.publish(caller, store, bucket, name, Draft(content, fields), terms)
 
     length = _length(headers.get("X-Upload-Content-Length"))
     session = call.store.sessions.open(bucket.name, finish, length, call.now)

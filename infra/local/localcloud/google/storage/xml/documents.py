@@ -60,6 +60,7 @@ _MESSAGES = {
 _STATUSES = {
     "AccessDenied": HTTPStatus.FORBIDDEN,
     "AuthenticationRequired": HTTPStatus.UNAUTHORIZED,
+    "InsufficientStorage": HTTPStatus.INSUFFICIENT_STORAGE,
     "InvalidRange": HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     "MethodNotAllowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "MissingContentLength": HTTPStatus.LENGTH_REQUIRED,
@@ -73,6 +74,7 @@ _CODES = {
     "authError": "AuthenticationRequired",
     "conditionNotMet": "PreconditionFailed",
     "forbidden": "AccessDenied",
+    "insufficientStorage": "InsufficientStorage",
     "insufficientPermissions": "AccessDenied",
     "notImplemented": "MethodNotAllowed",
     "requestedRangeNotSatisfiable": "InvalidRange",

@@ -7,6 +7,7 @@ https://cloud.google.com/storage/docs/multipart-uploads
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from localcloud.google.storage.content import concatenate
@@ -89,7 +90,7 @@ def complete(call: Call) -> Response:
     wanted = []
     for element in parsed.iterfind("Part"):
         number = element.findtext("PartNumber", "").strip()
-        if not (number.isascii() and number.isdigit()):
+        if not re.fullmatch("[0-9]{1,5}", number):
             raise XmlError("MalformedXML")
         wanted.append((int(number), element.findtext("ETag", "")))
     parts = upload.chosen(wanted)
