@@ -307,6 +307,70 @@ def test_a_permission_that_lambda_would_not_add_does_not_deploy(wrong: dict[str,
         permission("Given", "arn:aws:lambda:::function:f", {**right, **wrong})
 
 
+UNPLAYED: list[tuple[str, str, str]] = [
+    ("AutoDeploy: true", "AutoDeploy: false", "Stage: nothing is ever deployed"),
+    (
+        "ProtocolType: HTTP",
+        "ProtocolType: HTTP\n      DisableExecuteApiEndpoint: true",
+        "HttpApi: its only endpoint is disabled",
+    ),
+    (
+        "ProtocolType: HTTP",
+        "ProtocolType: HTTP\n      CorsConfiguration: {AllowOrigins: ['*']}",
+        "HttpApi: CorsConfiguration",
+    ),
+    ("TimeoutInMillis: 29000", "TimeoutInMillis: 31000", "Integration: TimeoutInMillis is 50 to"),
+    (
+        "TimeoutInMillis: 29000",
+        "TimeoutInMillis: 29000\n      RequestParameters: {'overwrite:header.x-goog': a}",
+        "Integration: RequestParameters",
+    ),
+    (
+        "RouteKey: GET /healthz",
+        "RouteKey: GET /healthz\n      ApiKeyRequired: true",
+        "HealthRoute: ApiKeyRequired",
+    ),
+    ("Runtime: python3.13", "Runtime: python3.9", "VendFunction: functions run on python3.13"),
+    (
+        "MemorySize: 512",
+        "MemorySize: 512\n      ReservedConcurrentExecutions: 0",
+        "VendFunction: nobody can invoke it",
+    ),
+    ("FunctionName: !Ref VendFunction", "FunctionName: VendFunktion", "Function not found"),
+    (
+        "Resources:\n",
+        "Resources:\n  More: {Type: AWS::IAM::User, Properties: {UserName: spare}}\n",
+        "More: AWS::IAM::User",
+    ),
+    (
+        "Resources:\n",
+        "Resources:\n  More: {Type: AWS::Lambda::EventSourceMapping, Properties: {}}\n",
+        "More: AWS::Lambda::EventSourceMapping",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), UNPLAYED, ids=[new for _, new, _ in UNPLAYED])
+def test_what_would_be_dead_or_act_unseen_in_a_deployment_does_not_start_here(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = (ROOT / "template.yaml").read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "template.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(TemplateError, match=said):
+        read(path, GoogleProvider=PROVIDER)
+
+
+def test_what_has_no_say_in_who_reaches_the_function_is_left_alone(tmp_path: Path) -> None:
+    more = "  Alarm: {Type: AWS::CloudWatch::Alarm, Properties: {MetricName: !Ref Elsewhere}}\n"
+    path = tmp_path / "template.yaml"
+    path.write_text(
+        (ROOT / "template.yaml").read_text().replace("Resources:\n", f"Resources:\n{more}")
+    )
+    assert read(path, GoogleProvider=PROVIDER).functions
+
+
 def trusting(**principal: str) -> dict[str, Any]:
     """A trust policy for one principal."""
     statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}

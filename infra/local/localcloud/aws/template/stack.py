@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.template import openapi, permissions
+from localcloud.aws.template import openapi, permissions, unplayed
 from localcloud.aws.template.expansion import TemplateError
 from localcloud.aws.template.intrinsics import Resolver
 from localcloud.aws.template.resources import Function, HttpApi, Route, Template, Throttle, Url
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
 STACK = "tokenvend"
 _ALIAS, _FUNCTION = "AWS::Lambda::Alias", "AWS::Lambda::Function"
+_PERMISSION = "AWS::Lambda::Permission"
 _API, _ROLE = "AWS::ApiGatewayV2::Api", "AWS::IAM::Role"
 # Resources whose Ref is an id that nobody reads anything into.
 _OPAQUE = {"AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Stage", "AWS::Logs::LogGroup"}
-# What would widen or narrow a role in a way that is not read here.
-_UNREAD = {"AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy", "AWS::IAM::UserPolicy"}
 
 
 def stack(
@@ -63,8 +62,12 @@ class _Stack:
 
     def template(self) -> Template:
         for name, body in self._resources.items():
-            if body["Type"] in _UNREAD:
-                raise TemplateError(f"{name}: {body['Type']} is not understood here")
+            properties = self._properties(name) if unplayed.decides(body["Type"]) else {}
+            unplayed.check(name, body["Type"], properties)
+        for name in self._of_type(_PERMISSION):
+            target = self._target(self._properties(name)["FunctionName"])[0]
+            if target not in map(self._arn, self._of_type(_FUNCTION)):
+                raise TemplateError(f"{name}: Function not found: {target}")
         return Template(
             functions=self._each(_FUNCTION, self._function),
             apis=self._each(_API, self._api),
@@ -123,7 +126,7 @@ class _Stack:
     def _policies(self, arn: str) -> dict[str, tuple[Policy, ...]]:
         """A function's policies by qualifier, as its permissions make them."""
         found: dict[str, tuple[Policy, ...]] = {}
-        for name in self._of_type("AWS::Lambda::Permission"):
+        for name in self._of_type(_PERMISSION):
             own = self._properties(name)
             target, qualifier = self._target(own["FunctionName"])
             if target == arn:
