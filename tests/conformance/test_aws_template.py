@@ -336,6 +336,13 @@ UNPLAYED: list[tuple[str, str, str]] = [
         "MemorySize: 512\n      ReservedConcurrentExecutions: 0",
         "VendFunction: nobody can invoke it",
     ),
+    ("Timeout: 29\n", "Timeout: 901\n", "VendFunction: Timeout is 1 to 900"),
+    ("MemorySize: 512", "MemorySize: 64", "VendFunction: MemorySize is 128 to"),
+    (
+        "TOKENVEND_POLICY: !Ref Policy\n",
+        "TOKENVEND_POLICY: !Ref Policy\n          AWS_SESSION_TOKEN: a\n",
+        "AWS_SESSION_TOKEN is reserved",
+    ),
     ("FunctionName: !Ref VendFunction", "FunctionName: VendFunktion", "Function not found"),
     (
         "Resources:\n",
@@ -360,6 +367,12 @@ def test_what_would_be_dead_or_act_unseen_in_a_deployment_does_not_start_here(
     path.write_text(text.replace(old, new))
     with pytest.raises(TemplateError, match=said):
         read(path, GoogleProvider=PROVIDER)
+
+
+def test_an_environment_that_lambda_would_not_take_does_not_start_here() -> None:
+    """A list of issuers is what makes it long."""
+    with pytest.raises(TemplateError, match=r"bytes of environment, of 4096 at most"):
+        read(ROOT / "template.yaml", GoogleProvider=PROVIDER, OidcIssuers="[" + "x" * 4000 + "]")
 
 
 def test_what_has_no_say_in_who_reaches_the_function_is_left_alone(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Of the services that decide who reaches the function, every resource and property is known here or
 is an error that names it: what is skipped would pass here and act there. Resources of other
 services, such as alarms, are left alone.
-Specification: AWS CloudFormation Template Reference Guide; "Quotas for HTTP APIs".
+Specification: AWS CloudFormation Template Reference Guide; "Quotas for HTTP APIs", API Gateway;
+"Lambda quotas" and "Defined runtime environment variables", AWS Lambda Developer Guide.
 """
 
 from __future__ import annotations
@@ -48,6 +49,19 @@ _KNOWN: Final[dict[str, frozenset[str] | None]] = {
     "AWS::Lambda::Version": frozenset({"Description", "FunctionName"}),
 }
 _MILLISECONDS = 50, 30_000
+# Of a function: seconds, MB, and the bytes of its environment's names and values.
+_LIMITS: Final = {"Timeout": (1, 900), "MemorySize": (128, 10_240)}
+_MAX_VARIABLES = 4096
+_RESERVED = frozenset(
+    (
+        *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV"),
+        *("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+        *("AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE"),
+        *("AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"),
+        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"),
+    )
+)
 
 
 def decides(kind: str) -> bool:
@@ -86,6 +100,15 @@ def _check_function(name: str, properties: Mapping[str, Any]) -> None:
         raise TemplateError(f"{name}: nobody can invoke it without concurrency")
     if "Layers" in properties:
         raise TemplateError(f"{name}: Layers are not understood here")
+    for element, (least, most) in _LIMITS.items():
+        if not least <= int(properties.get(element, least)) <= most:
+            raise TemplateError(f"{name}: {element} is {least} to {most}")
+    variables = properties.get("Environment", {}).get("Variables", {})
+    if reserved := [each for each in variables if each in _RESERVED]:
+        raise TemplateError(f"{name}: {min(reserved)} is reserved for Lambda's own use")
+    size = sum(len(f"{key}{value}".encode()) for key, value in variables.items())
+    if size > _MAX_VARIABLES:
+        raise TemplateError(f"{name}: {size} bytes of environment, of {_MAX_VARIABLES} at most")
 
 
 def _is_true(value: object) -> bool:
