@@ -13,6 +13,7 @@ import io
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,7 +24,7 @@ from localcloud.google.storage.multipart import Related
 from localcloud.google.storage.store import Draft, Store, StoredObject
 from localcloud.wire.web import Body, BodyCutError
 from tests.conformance.google_admin import token_of
-from tests.conformance.google_lab import Lab
+from tests.conformance.google_lab import UNBOUND, Lab
 from tests.conformance.storage_lab import (
     API,
     HOST,
@@ -142,6 +143,14 @@ def test_what_no_parser_should_meet_is_refused_and_breaks_nothing(
     assert ask(lab, token_of(lab)).status == status
 
 
+@pytest.mark.parametrize("field", ["X_Amz_Copy_Source", "X_Amz_Meta_Kind"])
+def test_amazon_s_field_makes_no_empty_or_bare_object(lab: Lab, token: str, field: str) -> None:
+    resource(put(lab, "x", token))
+    headers = {field: "/acme-landing/x", "Content_Length": "0"}
+    assert lab.call("PUT", f"{HOST}/acme-landing/copy", b"", token, **headers).status == 400
+    assert lab.call("GET", f"{API}/o/copy", None, token).status == 404
+
+
 @pytest.mark.parametrize("after", [b"XX", b"\n\r", b"X" * 1_000_000])
 def test_bytes_behind_a_chunk_are_not_swallowed(after: bytes) -> None:
     body = Body(io.BufferedReader(io.BytesIO(b"3\r\nabc" + after + b"\r\n0\r\n\r\n")), None)  # type: ignore[arg-type]
@@ -249,3 +258,27 @@ def test_change_under_an_entity_tag_does_not_meet_a_later_state(
     body = {"metadata": {"n": "1"}} if method == "PATCH" else None
     assert lab.call(method, f"{API}/o/x", body, token, If_Match=etag).status in (404, 412)
     assert lab.call("GET", f"{API}/o/x?alt=media", None, token).body == b"another"
+
+
+LONG_READ = {
+    "Content_Type": "application/x-www-form-urlencoded",
+    "X_HTTP_Method_Override": "GET",
+}
+
+
+def test_address_too_long_for_a_line_is_sent_in_the_body(lab: Lab, token: str) -> None:
+    # What googleapiclient makes of a GET of more than 2,048 characters.
+    name = quote("\u00fc" * 500, safe="")
+    resource(put(lab, name, token, b"long"))
+    form = f"prefix={name}&alt=json".encode()
+    listed = resource(lab.call("POST", f"{API}/o", form, token, **LONG_READ))
+    assert [item["name"] for item in listed["items"]] == ["\u00fc" * 500]
+    found = lab.call("POST", f"{API}/o/{name}", b"alt=media", token, **LONG_READ)
+    assert found.body == b"long"
+
+
+def test_read_in_a_body_asks_what_the_read_asks(lab: Lab, token: str) -> None:
+    resource(put(lab, "x", token))
+    assert lab.call("POST", f"{API}/o", b"prefix=x", None, **LONG_READ).status == 401
+    stranger = whole_token(lab, UNBOUND)
+    assert lab.call("POST", f"{API}/o", b"prefix=x", stranger, **LONG_READ).status == 403

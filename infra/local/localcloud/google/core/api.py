@@ -5,8 +5,7 @@ call is refused: a route that no table has (405, in Google's shape: clients retr
 token, where the service has scopes (401); none of the scopes (403); a project in
 `X-Goog-User-Project`, or in the token, without the right to use it (403); an API that the project
 has not enabled (403; see `services`); the route's permission, asked on the resource that its path
-names (403; see `hierarchy`). `X-HTTP-Method-Override` is not honoured. Answers are compressed for
-whoever accepts gzip, as Google's are.
+names (403; see `hierarchy`). Answers are compressed for whoever accepts gzip, as Google's are.
 https://cloud.google.com/apis/docs/system-parameters
 """
 
@@ -31,6 +30,7 @@ from localcloud.google.core.errors import (
 from localcloud.google.core.fields import selected
 from localcloud.google.core.iam import allows
 from localcloud.google.core.messages import BOOL, Field, read_message, read_query
+from localcloud.google.core.overriding import meant
 from localcloud.google.core.tokens import authenticate, require_scope
 from localcloud.wire.web import Request, Response, Site
 
@@ -125,6 +125,7 @@ def api_site(cloud: GoogleCloud, *services: Service[Handler]) -> Site:
 def _serve(
     cloud: GoogleCloud, services: tuple[Service[Handler], ...], request: Request
 ) -> Response:
+    request = meant(request)
     for service in services:
         found = service.find(request.method, request.path)
         if found is not None:

@@ -1,9 +1,8 @@
 """Cloud Storage's JSON API: its table, and the one way from a request to a handler.
 
 The same paths are served under every host and prefix that Google has for them. What the table does
-not have is answered with 405, because clients retry a 501. A POST may carry another method in
-`X-HTTP-Method-Override`, as Java's client does for PATCH; what is asked of the caller is what the
-overriding method's route asks. https://cloud.google.com/storage/docs/json_api/v1
+not have is answered with 405, because clients retry a 501.
+https://cloud.google.com/storage/docs/json_api/v1
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from localcloud.google.core.overriding import meant
 from localcloud.google.storage import bucket_policies, buckets, objects, uploads
 from localcloud.google.storage.access import CONTROL, READ, WRITE, Caller, caller_of
 from localcloud.google.storage.call import Call
@@ -171,12 +171,10 @@ def is_json_api(request: Request) -> bool:
 
 
 def _serve(cloud: GoogleCloud, store: Store, request: Request) -> Response:
-    method = request.method
-    if method == "POST":
-        method = request.headers.get("X-HTTP-Method-Override").upper() or method
-    found = SERVICE.find(method, request.path)
+    request = meant(request)
+    found = SERVICE.find(request.method, request.path)
     if found is None:
-        raise not_served(f"{method} {request.path}")
+        raise not_served(f"{request.method} {request.path}")
     route, parameters = found
     resumed = route.handler is uploads.insert and "upload_id" in request.params
     if route.scopes == () or resumed:

@@ -86,6 +86,9 @@ _SIGNED = frozenset(
     {"x-goog-signature", "x-goog-credential", "x-amz-signature", "googleaccessid", "signature"}
 )
 
+# What Amazon's clients send with everything, and what changes nothing.
+_AMZ_PASSED = frozenset({"x-amz-content-sha256", "x-amz-date"})
+
 
 def site(cloud: GoogleCloud, store: Store) -> Site:
     """The XML API on the world's buckets."""
@@ -117,6 +120,10 @@ def _serve(cloud: GoogleCloud, store: Store, uploads: Uploads, request: Request)
     path, query = _path(request), request.params
     if not _SIGNED.isdisjoint(name.lower() for name in query):
         raise XmlError("AccessDenied", "The embedded cloud does not serve signed URLs.")
+    foreign = (name for name, _ in request.headers.fields if name.lower().startswith("x-amz-"))
+    if any(name.lower() not in _AMZ_PASSED for name in foreign):
+        # Passed over, a copy would become an empty object, and metadata would be lost.
+        raise XmlError("InvalidArgument", "The embedded cloud serves x-goog- fields, not x-amz-.")
     found = SERVICE.find(request.method, path, _action(query))
     if found is None:
         text = f"The embedded cloud does not serve {request.method} {request.host}{request.path}"
