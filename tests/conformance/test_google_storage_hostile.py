@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import gc
 import gzip
 import io
 import time
@@ -19,6 +20,7 @@ import pytest
 
 from localcloud.google.storage import content
 from localcloud.google.storage.content import Directory, Writer
+from localcloud.google.storage.errors import StorageError
 from localcloud.google.storage.listing import Query, page
 from localcloud.google.storage.multipart import Related
 from localcloud.google.storage.store import Draft, Store, StoredObject
@@ -39,6 +41,7 @@ from tests.conformance.storage_lab import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from localcloud.wire.web import Response
 
@@ -218,6 +221,26 @@ def test_full_disk_refuses_and_makes_no_object(lab: Lab, token: str) -> None:
     assert refusal(put(lab, "x", token, b"content"))[0] == 507
     assert lab.call("GET", f"{API}/o/x", None, token).status == 404
     assert resource(put(lab, "x", token, b"content"))["size"] == "7"
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_has_room_again_as_soon_as_it_has_refused(tmp_path: Path) -> None:
+    directory = Directory(tmp_path / "objects")
+    # Not only once the collector comes by.
+    gc.disable()
+    try:
+        assert _refuses(directory)
+        assert list(directory.path.iterdir()) == []
+    finally:
+        gc.enable()
+
+
+def _refuses(directory: Directory) -> bool:
+    try:
+        content.write(directory, [b"content"])
+    except StorageError as refusal:
+        return refusal.code == 507
+    return False
 
 
 @pytest.mark.usefixtures("full_disk")

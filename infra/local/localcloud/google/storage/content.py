@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +47,10 @@ class File:
     """A file that is unlinked when nothing refers to it any more."""
 
     def __init__(self, directory: Directory) -> None:
-        number, name = tempfile.mkstemp(dir=directory.path)
+        try:
+            number, name = tempfile.mkstemp(dir=directory.path)
+        except OSError as failure:
+            raise _told(failure) from None
         os.close(number)
         self.path = Path(name)
         # The finalizer also holds the directory, so that a temporary one outlives its files.
@@ -102,8 +104,7 @@ class Writer:
     """Content in the making."""
 
     def __init__(self, directory: Directory) -> None:
-        with _room():
-            self._file = File(directory)
+        self._file = File(directory)
         self._handle: io.FileIO | None = None
         self._crc32c = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -111,7 +112,7 @@ class Writer:
 
     def write(self, piece: bytes) -> None:
         """Append bytes; they are in the file when this returns."""
-        with _room():
+        try:
             if self._handle is None:
                 self._handle = io.FileIO(self._file.path, "r+b")
                 # What a full disk took of a piece is not part of the content.
@@ -119,6 +120,8 @@ class Writer:
             view = memoryview(piece)
             while view:
                 view = view[self._handle.write(view) :]
+        except OSError as failure:
+            raise _told(failure) from None
         self._crc32c = google_crc32c.extend(self._crc32c, piece)
         self._md5.update(piece)
         self.size += len(piece)
@@ -137,15 +140,10 @@ class Writer:
         return Content(self._file, self.size, crc32c, md5)
 
 
-@contextmanager
-def _room() -> Iterator[None]:
-    """Raise the refusal of a full disk as a StorageError."""
-    try:
-        yield
-    except OSError as failure:
-        if failure.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise out_of_space() from None
+def _told(failure: OSError) -> Exception:
+    """A full disk as the refusal that the client hears; any other failure as it is."""
+    full = failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return out_of_space() if full else failure
 
 
 def write(directory: Directory, pieces: Iterable[bytes], *, composed: bool = False) -> Content:
