@@ -94,8 +94,8 @@ def say_what_next(console: Console, kept: Path, steps: Sequence[Step]) -> None:
 
 
 CACHED_HIDES = (
-    "Tokens that are cached still serve and hide it: ask for another grant or lifetime to see it.\n"
-    "`tokenvend local fault --clear` ends it."
+    "Tokens that are cached still serve and hide it: ask for another grant or\n"
+    "lifetime to see it. `tokenvend local fault --clear` ends it."
 )
 
 
