@@ -119,6 +119,7 @@ def test_name_that_is_taken(lab: Lab, admin: Any) -> None:
     [
         ({"storageClass": "FAST"}, 400),
         ({"location": "../x"}, 400),
+        ({"location": "nowhere"}, 400),
         ({"labels": {"Team": "x"}}, 400),
         ({"labels": {"team": 5}}, 400),
         ({"iamConfiguration": {"publicAccessPrevention": "maybe"}}, 400),

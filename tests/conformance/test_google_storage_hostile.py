@@ -25,12 +25,14 @@ from localcloud.google.storage.listing import Query, page
 from localcloud.google.storage.multipart import Related
 from localcloud.google.storage.store import Draft, Store, StoredObject
 from localcloud.wire.web import Body, BodyCutError
+from localcloud.world import Binding, Expr
 from tests.conformance.google_admin import token_of
 from tests.conformance.google_lab import UNBOUND, Lab
 from tests.conformance.storage_lab import (
     API,
     HOST,
     UPLOAD,
+    bucket,
     fields,
     put,
     refusal,
@@ -179,14 +181,14 @@ def test_gzip_with_something_else_behind_it_makes_no_object(lab: Lab, token: str
 
 def test_upload_session_does_not_write_into_a_later_bucket_of_the_name(lab: Lab) -> None:
     admin = token_of(lab)
-    bucket, objects = f"{HOST}/storage/v1/b/acme-late", f"{HOST}/upload/storage/v1/b/acme-late/o"
+    late, objects = f"{HOST}/storage/v1/b/acme-late", f"{HOST}/upload/storage/v1/b/acme-late/o"
     make = {"name": "acme-late"}
     resource(lab.call("POST", f"{HOST}/storage/v1/b?project=acme", make, admin))
     begun = lab.call("POST", f"{objects}?uploadType=resumable&name=x", {}, admin)
-    assert lab.call("DELETE", bucket, None, admin).status == 204
+    assert lab.call("DELETE", late, None, admin).status == 204
     resource(lab.call("POST", f"{HOST}/storage/v1/b?project=acme", make, admin))
     assert lab.call("PUT", fields(begun)["location"], b"evil").status == 404
-    assert "items" not in resource(lab.call("GET", f"{bucket}/o", None, admin))
+    assert "items" not in resource(lab.call("GET", f"{late}/o", None, admin))
 
 
 class _FullDisk:
@@ -305,3 +307,29 @@ def test_read_in_a_body_asks_what_the_read_asks(lab: Lab, token: str) -> None:
     assert lab.call("POST", f"{API}/o", b"prefix=x", None, **LONG_READ).status == 401
     stranger = whole_token(lab, UNBOUND)
     assert lab.call("POST", f"{API}/o", b"prefix=x", stranger, **LONG_READ).status == 403
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{UPLOAD}?uploadType=media&name=%FF",
+        f"{UPLOAD}?uploadType=media&name=%ED%A0%80",
+        f"{API}/o/%FE/compose",
+    ],
+)
+def test_name_that_is_no_utf8_is_not_taken_for_another(lab: Lab, token: str, url: str) -> None:
+    assert lab.call("POST", url, b"{}", token).status == 400
+    assert lab.call("GET", f"{HOST}/acme-landing/%FF", None, token).status == 400
+    assert lab.call("GET", f"{API}/o/%EF%BF%BD", None, token).status == 404
+
+
+def test_uniform_access_is_not_taken_from_under_a_condition(lab: Lab) -> None:
+    bound = f"serviceAccount:{UNBOUND}"
+    condition = Expr("resource.name.endsWith('/open')", "open", "")
+    bindings = bucket(lab).iam_policy.bindings
+    bindings.append(Binding("roles/storage.objectViewer", [bound], condition))
+    change = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": False}}}
+    assert refusal(lab.call("PATCH", API, change, token_of(lab)))[0] == 412
+    assert bucket(lab).iam_configuration.uniform_bucket_level_access.enabled
+    bindings.pop()
+    resource(lab.call("PATCH", API, change, token_of(lab)))

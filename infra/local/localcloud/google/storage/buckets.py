@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _LABEL = re.compile(r"[\w-]{0,63}")
-_LOCATION = re.compile(r"[A-Z]+[A-Z0-9-]*")
+# Multi-regions, dual-regions, and the form that a region has.
+_LOCATION = re.compile(r"US|EU|ASIA|NAM4|EUR[4578]|ASIA1|[A-Z]+-[A-Z]+[0-9]+")
 MAX_LABELS = 64
 # What a bucket may have of itself; of the rest a value that says "nothing" is passed over.
 _KEPT = frozenset({"iamConfiguration", "labels", "location", "name", "storageClass", "versioning"})
@@ -238,6 +239,10 @@ def _apply(bucket: Bucket, resource: Mapping[str, Any]) -> None:
         raise invalid("Invalid value for: enabled")
     if public not in ("inherited", "unspecified", PUBLIC_ACCESS_PREVENTED):
         raise invalid("Invalid value for: publicAccessPrevention")
+    if not enabled and any(binding.condition for binding in bucket.iam_policy.bindings):
+        # Object ACLs would pass the conditions by.
+        text = "To disable uniform bucket-level access, remove the bucket's IAM conditions first."
+        raise StorageError(412, text, "conditionNotMet")
     bucket.storage_class, bucket.labels = storage_class, labels
     bucket.iam_configuration.uniform_bucket_level_access.enabled = enabled
     bucket.iam_configuration.public_access_prevention = public

@@ -15,6 +15,7 @@ from localcloud.google.storage import bucket_policies, buckets, objects, uploads
 from localcloud.google.storage.access import CONTROL, READ, WRITE, Caller, caller_of
 from localcloud.google.storage.call import Call
 from localcloud.google.storage.errors import StorageError, not_served
+from localcloud.google.storage.metadata import require_utf8
 from localcloud.wire.routes import Route, Service, Unserved
 from localcloud.wire.web import Request, Response, Site
 
@@ -172,6 +173,7 @@ def is_json_api(request: Request) -> bool:
 
 def _serve(cloud: GoogleCloud, store: Store, request: Request) -> Response:
     request = meant(request)
+    require_utf8(request.target)
     found = SERVICE.find(request.method, request.path)
     if found is None:
         raise not_served(f"{request.method} {request.path}")

@@ -11,6 +11,7 @@ import json
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from localcloud.google.storage.errors import StorageError, invalid, not_served
 
@@ -67,6 +68,14 @@ def _is_deep(resource: dict[str, Any]) -> bool:
         lists = [entry.values() if isinstance(entry, dict) else entry for entry in level]
         level = [value for entry in lists for value in entry if isinstance(value, dict | list)]
     return bool(level)
+
+
+def require_utf8(target: str) -> None:
+    """Raise the 400 of an address that is no UTF-8: read leniently, two names would be one."""
+    try:
+        unquote_to_bytes(target).decode()
+    except UnicodeDecodeError:
+        raise invalid("The request's address is not UTF-8.") from None
 
 
 def object_name(text: object) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.google.storage.access import READ, WRITE, caller_of
 from localcloud.google.storage.errors import StorageError
+from localcloud.google.storage.metadata import require_utf8
 from localcloud.google.storage.xml import listing, multipart, objects
 from localcloud.google.storage.xml.call import Call, Handler
 from localcloud.google.storage.xml.documents import XmlError
@@ -117,6 +118,7 @@ def _refusal(refusal: StorageError | XmlError) -> Response:
 
 
 def _serve(cloud: GoogleCloud, store: Store, uploads: Uploads, request: Request) -> Response:
+    require_utf8(request.target)
     path, query = _path(request), request.params
     if not _SIGNED.isdisjoint(name.lower() for name in query):
         raise XmlError("AccessDenied", "The embedded cloud does not serve signed URLs.")
