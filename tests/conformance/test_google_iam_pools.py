@@ -287,6 +287,7 @@ def issued(**oidc: Any) -> dict[str, Any]:
         (mapped(attribute__A="assertion.a"), "must be in format 'attribute.{custom_attribute}'"),
         (mapped(attribute__a="assertion."), "Could not compile the attribute mapping of attribute"),
         (mapped(attribute__a="claims.a"), "undeclared reference to 'claims.a'"),
+        (mapped(attribute__a="google.subject"), "undeclared reference to 'google"),
         (mapped(attribute__a="1 + 1"), "expected a string, found INT"),
         (mapped(attribute__a="'" + "a" * 2047 + "'"), "2048 characters"),
         (mapped(google__groups="1"), "expected a string or a list of strings"),

@@ -333,3 +333,14 @@ def test_uniform_access_is_not_taken_from_under_a_condition(lab: Lab) -> None:
     assert bucket(lab).iam_configuration.uniform_bucket_level_access.enabled
     bindings.pop()
     resource(lab.call("PATCH", API, change, token_of(lab)))
+
+
+def test_versioning_that_is_switched_on_during_an_upload_keeps_what_it_replaces(
+    lab: Lab, token: str
+) -> None:
+    kept = resource(put(lab, "x", token, b"first"))["generation"]
+    url = start(lab, token)
+    bucket(lab).versioning.enabled = True
+    resource(lab.call("PUT", url, b"second"))
+    first = lab.call("GET", f"{API}/o/x?alt=media&generation={kept}", None, token)
+    assert first.body == b"first"

@@ -100,11 +100,20 @@ def condition_problem(expression: str) -> str:
 
 
 def mapping_problem(expression: str, *kinds: str) -> str:
-    """What is wrong with an expression of a provider that must be of one of these types."""
-    return _problem(_environment(), expression, kinds)
+    """What is wrong with a provider's mapping, which must be of one of these types.
+
+    It sees the assertion alone: what it maps to is not there yet.
+    """
+    return _problem(_environment("assertion"), expression, kinds)
+
+
+def attribute_condition_problem(expression: str) -> str:
+    """What is wrong with a provider's condition, which sees what was mapped, too."""
+    return _problem(_environment(*_MAPPED), expression, ("BOOL",))
 
 
 _RESOURCE = ("resource.name", "resource.type", "resource.service")
+_MAPPED = ("assertion", "google", "attribute")
 _WORDS = {"BOOL": "a boolean", "STRING": "a string", "LIST<STRING>": "a list of strings"}
 
 
@@ -156,8 +165,7 @@ def _evaluate(expression: str, values: Mapping[str, Any]) -> Any:
 
 
 @cache
-def _environment() -> cel.Env:
-    names = ("assertion", "google", "attribute")
+def _environment(*names: str) -> cel.Env:
     return cel.NewEnv(
         variables=dict.fromkeys(names, cel.Type.DYN),
         extensions=[ext_strings.ExtStrings()],
@@ -167,7 +175,7 @@ def _environment() -> cel.Env:
 
 @lru_cache(maxsize=1024)
 def _compile(expression: str) -> cel.Expression:
-    return _environment().compile(expression)
+    return _environment(*_MAPPED).compile(expression)
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from localcloud.google.core.cel import mapping_problem
+from localcloud.google.core.cel import attribute_condition_problem, mapping_problem
 from localcloud.google.core.errors import GoogleError, invalid_argument
 from localcloud.google.sts.federation import MAX_CONDITION, MAX_CUSTOM, MAX_EXPRESSION
 
@@ -141,7 +141,7 @@ def _check_condition(condition: str, oidc: Mapping[str, Any]) -> None:
     if len(condition) > MAX_CONDITION:
         text = f"The attribute condition exceeds the {MAX_CONDITION} characters limit."
         raise invalid_argument(text, field)
-    if condition and (problem := mapping_problem(condition, "BOOL")):
+    if condition and (problem := attribute_condition_problem(condition)):
         raise invalid_argument(f"Could not compile the attribute condition: {problem}", field)
     shared = oidc.get("issuer_uri", "").startswith(_SHARED_ISSUERS)
     if shared and not re.search(r"\b(assertion|google|attribute)\b", condition):

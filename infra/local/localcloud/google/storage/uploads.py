@@ -8,6 +8,7 @@ byte is there. https://cloud.google.com/storage/docs/uploads-downloads
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -112,7 +113,8 @@ def _start(call: Call) -> Response:
         for digests in expected:
             digests.require(content)
         # The very bucket: after a week there may be another one of its name.
-        return publishing.publish(caller, store, bucket, name, Draft(content, fields), terms)
+        now = replace(terms, versioned=bucket.versioning.enabled)
+        return publishing.publish(caller, store, bucket, name, Draft(content, fields), now)
 
     length = _length(headers.get("X-Upload-Content-Length"))
     session = call.store.sessions.open(bucket.name, finish, length, call.now)
