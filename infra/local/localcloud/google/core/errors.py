@@ -5,14 +5,13 @@ The texts are Google's own where they are known. No text carries a token or a ke
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.wire.web import Request, Response, Site
+from localcloud.wire.web import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 CODES = {
     "INVALID_ARGUMENT": 400,
@@ -82,18 +81,6 @@ class OAuthError(Exception):
         return Response.json(self.code, body)
 
 
-def answering(site: Callable[[Request], Response]) -> Site:
-    """Turn the refusals a site raises into answers."""
-
-    def answer(request: Request) -> Response:
-        try:
-            return site(request)
-        except (GoogleError, OAuthError) as refusal:
-            return refusal.response()
-
-    return answer
-
-
 def error_info(reason: str, domain: str, **metadata: str) -> dict[str, Any]:
     """A google.rpc.ErrorInfo detail."""
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -129,29 +116,3 @@ def not_served(request: Request) -> GoogleError:
         "`tokenvend local routes` lists what it serves."
     )
     return GoogleError("UNIMPLEMENTED", text)
-
-
-def not_found(request: Request) -> Response:
-    """`not_served` as an answer."""
-    return not_served(request).response()
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """The request body as a JSON object, refused as Google's parser refuses it."""
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        text = "Invalid JSON payload received. Unexpected token."
-        raise invalid_argument(text) from None
-    if not isinstance(value, dict):
-        text = "Invalid JSON payload received. Expected an object."
-        raise invalid_argument(text)
-    return value
-
-
-def unknown_field(name: str) -> GoogleError:
-    """A JSON field that the request message does not have."""
-    text = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
-    kind = "type.googleapis.com/google.rpc.BadRequest"
-    detail = {"@type": kind, "fieldViolations": [{"description": text}]}
-    return GoogleError("INVALID_ARGUMENT", text, (detail,))
