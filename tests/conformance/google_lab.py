@@ -156,13 +156,6 @@ class Lab:
         token: str = json.loads(answer.body)["access_token"]
         return token
 
-    def federated_azure(self) -> str:
-        """A federated token of the Azure function's identity."""
-        answer = self.exchange_jwt(self.jwt())
-        assert answer.status == 200, answer.body
-        token: str = json.loads(answer.body)["access_token"]
-        return token
-
     def key(self, role: str = "tokenvend", session: str = "f", seconds: int = 3600) -> AccessKey:
         """A session of a role."""
         arn = f"arn:aws:iam::{self.world.aws.account}:role/{role}"

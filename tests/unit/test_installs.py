@@ -105,7 +105,7 @@ import sys, {module} as door
 from tokenvend.errors import Misconfigured
 assert not isinstance(door.api.state, Misconfigured), door.api.state.cause
 other = "tokenvend.identity.a" + ("zure" if "aws" in door.__name__ else "ws")
-print("loaded:", *sorted(({HEAVY!r} | {{other}}) & set(sys.modules)))
+print("loaded:", *sorted(({HEAVY | TELLING!r} | {{other}}) & set(sys.modules)))
 """
     ended = run(code, more)
     assert ended.returncode == 0, ended.stderr
