@@ -214,6 +214,12 @@ def aws_request(
     return {"url": url, "method": "POST", "headers": headers}
 
 
+def body(answer: Response) -> dict[str, Any]:
+    """The JSON object of an answer."""
+    value: dict[str, Any] = json.loads(answer.body)
+    return value
+
+
 def as_token(request: Mapping[str, Any]) -> str:
     """The request as a subject token."""
     return quote(json.dumps(request))

@@ -27,11 +27,6 @@ NAMED = "resource.name.startsWith('projects/_/buckets/acme-landing/objects/in/')
 LISTED = "api.getAttribute('storage.googleapis.com/objectListPrefix', '').startsWith('in/')"
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
 def boundary(*rules: Any) -> str:
     return json.dumps({"accessBoundary": {"accessBoundaryRules": list(rules)}})
 

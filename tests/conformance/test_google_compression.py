@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 STORAGE = "https://storage.googleapis.com"
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
 def certificates(lab: Lab, accepted: str) -> Response:
     url = "https://www.googleapis.com/oauth2/v1/certs"
     return lab.call("GET", url, Accept_Encoding=accepted)

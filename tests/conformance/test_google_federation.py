@@ -233,8 +233,3 @@ def test_request_reason_reaches_the_audit_entry_of_a_denial(lab: Lab) -> None:
     entry = lab.log.entries[-1]
     assert (entry.method_name, entry.status) == ("GenerateIdToken", 403)
     assert entry.request_reason == "request 42"
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()

@@ -21,11 +21,6 @@ INVALID = "INVALID_ARGUMENT"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def accounts(lab: Lab) -> Any:
     return accounts_of(lab)
 

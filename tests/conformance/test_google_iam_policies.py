@@ -35,11 +35,6 @@ SOON = {"title": "soon", "expression": "request.time < timestamp('2099-01-01T00:
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def accounts(lab: Lab) -> Any:
     return client(lab, "iam.v1").projects().serviceAccounts()
 

@@ -24,11 +24,6 @@ INVALID = "INVALID_ARGUMENT"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def pools(lab: Lab) -> Any:
     return client(lab, "iam.v1").projects().locations().workloadIdentityPools()
 

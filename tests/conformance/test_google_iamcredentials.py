@@ -19,12 +19,12 @@ from tests.conformance.google_lab import (
     READ_WRITE,
     UNBOUND,
     Lab,
+    body,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.wire.web import Response
 
 INVALID = "Request contains an invalid argument."
 TOO_LONG = (
@@ -33,16 +33,6 @@ TOO_LONG = (
     "allow up to 12 hours."
 )
 ZERO = "Lifetime of access token must be larger then zero."
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,10 @@ from tests.conformance.google_lab import (
     as_token,
     aws_request,
     aws_token,
+    body,
 )
 
 Case = Callable[[Lab], Response]
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 def headers_of(request: dict[str, Any], **changes: str | None) -> dict[str, Any]:

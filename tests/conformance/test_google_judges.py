@@ -38,11 +38,6 @@ ACCOUNTS = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def transport(lab: Lab) -> AuthRequest:
     return AuthRequest(Session(lab.router))
 

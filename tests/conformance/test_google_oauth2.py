@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from localcloud import google
-from tests.conformance.google_lab import INVOKER, LANDING, ORDERS, READ_WRITE, Lab
+from tests.conformance.google_lab import INVOKER, LANDING, ORDERS, READ_WRITE, Lab, body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.wire.web import Response
 
 TOKEN_INFO = "https://oauth2.googleapis.com/tokeninfo"
 EMAIL_SCOPE = "https://www.googleapis.com/auth/userinfo.email"
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 @pytest.mark.parametrize("name", [LANDING, LANDING.replace("@", "%40"), "101010101010101010101"])

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
-from tests.conformance.google_lab import INVOKER, LANDING, ORDERS, Lab
+from tests.conformance.google_lab import INVOKER, LANDING, ORDERS, Lab, body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.wire.web import Response
 
 # The URL that anybody can write down who knows service, project number and region.
 DETERMINISTIC = "https://orders-123456789012.us-central1.run.app"
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 @pytest.mark.parametrize("audience", [ORDERS, DETERMINISTIC, "orders.acme.example"])

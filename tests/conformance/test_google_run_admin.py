@@ -19,11 +19,6 @@ REGIONAL = "https://us-central1-run.googleapis.com"
 KNATIVE = "apis/serving.knative.dev/v1/namespaces/acme/services"
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
 def services(lab: Lab, api: str = "run.v2", **who: Any) -> Any:
     return client(lab, api, **who).projects().locations().services()
 

@@ -19,12 +19,11 @@ from googleapiclient.http import HttpRequest
 
 from localcloud import google
 from localcloud.google.core import services
-from tests.conformance.google_lab import CLOUD_PLATFORM, INVOKER, LANDING, Lab
+from tests.conformance.google_lab import CLOUD_PLATFORM, INVOKER, LANDING, Lab, body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localcloud.wire.web import Response
 
 ADMIN = "admin@acme.example"
 IDENTITY = "projects/acme-identity"
@@ -33,18 +32,8 @@ PROJECTS = "https://cloudresourcemanager.googleapis.com/v1/projects"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def admin(lab: Lab) -> str:
     return google.environment_of(lab.google, "admin")["CLOUDSDK_AUTH_ACCESS_TOKEN"]
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 def enabled(lab: Lab, project: str = "acme-identity") -> list[str]:

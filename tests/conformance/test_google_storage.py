@@ -49,11 +49,6 @@ class _Static(Credentials):  # type: ignore[no-untyped-call]
         """Never asked: the token is set."""
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
 def bucket(lab: Lab, token: str, name: str = "acme-landing") -> Any:
     session = _Session(lab.router)
     session.token = token

@@ -22,11 +22,6 @@ LANDING_MEMBER = f"serviceAccount:{LANDING}"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def admin(lab: Lab) -> Any:
     """Google's client as the person who owns the project."""
     return client(lab, "storage.v1")

@@ -52,11 +52,6 @@ SOON = 5
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def token(lab: Lab) -> str:
     return whole_token(lab)
 

@@ -28,11 +28,6 @@ VAULT = f"{HOST}/storage/v1/b/acme-vault"
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def token(lab: Lab) -> str:
     made = whole_token(lab)
     assert put(lab, "x", made, b"one").status == 200

@@ -29,11 +29,6 @@ CONTENT = bytes(range(100))
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def token(lab: Lab) -> str:
     made = whole_token(lab)
     assert put(lab, "x", made, CONTENT).status == 200

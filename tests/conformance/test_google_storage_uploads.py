@@ -39,11 +39,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
 def token(lab: Lab) -> str:
     return whole_token(lab)
 

@@ -28,11 +28,6 @@ ODD = ["a &#%+ü", "/a", "a//b", "a/../b", "a/", "a:b", "a?uploads", "ü/😀"]
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
 def put(lab: Lab, name: str, content: bytes, token: str, **headers: str) -> Response:
     headers = {"Content_Length": str(len(content)), **headers}
     return lab.call("PUT", f"{BUCKET}/{quote(name)}", content, token, **headers)

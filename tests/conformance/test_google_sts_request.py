@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -16,6 +16,7 @@ from tests.conformance.google_lab import (
     READ_WRITE,
     Lab,
     aws_token,
+    body,
 )
 
 if TYPE_CHECKING:
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 
 FORM = "application/x-www-form-urlencoded"
 FINGERPRINT = "A" * 43
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-def body(answer: Response) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(answer.body)
-    return value
 
 
 def form(lab: Lab, **fields: str) -> bytes:
